@@ -1,0 +1,1 @@
+"""Compare a regularizer with a fairly tuned baseline: stacked training, honest protocol, one verdict."""

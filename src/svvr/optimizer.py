@@ -1,0 +1,76 @@
+"""Adam and AdamW over a stack of models, each with a learning rate and a decay of its own."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # the defaults of torch.optim.AdamW
+
+
+@dataclass
+class Adam:
+    """State of AdamW for K models; Adam where the decay is 0.
+
+    The decay is decoupled and multiplied by the learning rate, and applies to every parameter, biases included, as
+    in `torch.optim.AdamW(model.parameters())`.
+
+    Attributes:
+        lr: (K, 1) learning rates.
+        kept: (K, 1) share of a parameter that one step's decay leaves, 1 - lr * weight_decay.
+        mean: (K, P) running mean of the gradient.
+        square: (K, P) running mean of its square.
+        scratch: (K, P) working memory.
+        n_steps: steps taken.
+
+    Source: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1; Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2.
+    """
+
+    lr: Tensor
+    kept: Tensor
+    mean: Tensor
+    square: Tensor
+    scratch: Tensor
+    n_steps: int = 0
+
+
+def adam(parameters: Tensor, lr: Tensor, weight_decay: Tensor) -> Adam:
+    """Start the optimizer.
+
+    Args:
+        parameters: (K, P), only for shape, dtype and device.
+        lr: (K,) learning rates.
+        weight_decay: (K,) decoupled decays, 0 for plain Adam.
+
+    Raises:
+        ValueError: where lr or weight_decay is not (K,).
+    """
+    for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+        if value.shape != parameters.shape[:1]:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected ({len(parameters)},)")
+    column = lr.to(parameters.device, torch.float64)[:, None]
+    kept = 1 - column * weight_decay.to(parameters.device, torch.float64)[:, None]
+    zeros = [torch.zeros_like(parameters) for _ in range(3)]
+    return Adam(column.to(parameters.dtype), kept.to(parameters.dtype), *zeros)
+
+
+def step(optimizer: Adam, parameters: Tensor, gradient: Tensor) -> None:
+    """Take one step.
+
+    Args:
+        optimizer: its running means and count are updated.
+        parameters: (K, P), updated in place.
+        gradient: (K, P), only read.
+    """
+    optimizer.n_steps += 1
+    correction1 = 1 - BETA1**optimizer.n_steps
+    correction2 = math.sqrt(1 - BETA2**optimizer.n_steps)
+    parameters.mul_(optimizer.kept)
+    optimizer.mean.lerp_(gradient, 1 - BETA1)
+    optimizer.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    update = torch.sqrt(optimizer.square, out=optimizer.scratch)
+    # mean / c1 / (sqrt(square) / c2 + eps), with both corrections pulled out of the tensors
+    update.add_(EPSILON * correction2)
+    torch.div(optimizer.mean, update, out=update)
+    parameters.addcmul_(update, optimizer.lr, value=-correction2 / correction1)
