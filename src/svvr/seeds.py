@@ -23,3 +23,13 @@ def derive(*names: str | int) -> int:
     # repr tells 1 from "1", and the separator cannot be forged by a name because repr quotes strings
     digest = hashlib.sha256("/".join(map(repr, names)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 11
+
+
+def tuning_seeds(study: int, n: int) -> list[int]:
+    """Return the seeds on which every trial of every arm trains in a study (common random numbers)."""
+    return [derive("tuning", study, index) for index in range(n)]
+
+
+def final_seeds(study: int, n: int) -> list[int]:
+    """Return the seeds on which a study's winner is retrained: the same in every arm, disjoint from tuning's."""
+    return [derive("final", study, index) for index in range(n)]

@@ -4,16 +4,18 @@ A run is a pure function of its spec and the data: on one intra-op thread its by
 are stacked beside it.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from svvr import model, optimizer, penalties
-from svvr.records import Arrays, array_hash
+from svvr.records import Arrays, array_hash, finite_or_none
 from svvr.seeds import derive
 
 CURVES = (
@@ -24,6 +26,7 @@ CURVES = (
     "gradient_norm_sd",
     "gradient_cosine",
 )
+SPLITS = ("x_train", "y_train", "x_validation", "y_validation")
 
 
 @dataclass(frozen=True)
@@ -231,5 +234,58 @@ def _results(runs: Sequence[Run], history: list[dict[str, Tensor]], initial: Ten
     return results
 
 
-def evaluate(weights: Sequence[Any], sizes: Sequence[int], x: Any, y: Any) -> Tensor:
-    raise NotImplementedError
+def test_losses(
+    weights: npt.NDArray[np.float32], sizes: Sequence[int], x_test: npt.NDArray[np.float32], y_test: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Evaluate one model on the test split, in chunks of examples.
+
+    Args:
+        weights: (P,) flat parameters.
+        sizes: layer sizes, inputs first.
+        x_test: (N, sizes[0]).
+        y_test: (N,) labels.
+
+    Returns:
+        Each example's cross-entropy (N,) in nats, and whether its class was the likeliest (N,), 0 or 1.
+    """
+    torch.set_num_threads(1)
+    models = model.stack(torch.from_numpy(weights)[None, :], sizes)
+    losses, hits = [], []
+    for features, labels in zip(torch.from_numpy(x_test).split(2000), torch.from_numpy(y_test).split(2000), strict=True):
+        logits = model.forward(models, features)[-1]
+        losses.append(model.cross_entropy(logits, labels)[0][0].double())
+        hits.append((logits.argmax(1)[0] == labels).double())
+    return torch.cat(losses).numpy(), torch.cat(hits).numpy()
+
+
+def record(run: Run, result: Arrays) -> dict[str, Any]:
+    """Describe a finished run in plain types; what is not finite is None.
+
+    Returns:
+        Its seed, the hash of its initial weights, its knobs, its `state` and selected epoch (from 1), and the curves.
+    """
+    complete = bool(result["complete"])
+    return {
+        "seed": run.seed,
+        "initial_weights": str(result["initial_weights"]),
+        "lr": run.lr,
+        "strength": run.strength,
+        "weight_decay": run.weight_decay,
+        "state": "complete" if complete else "failed",
+        "selected_epoch": int(result["selected_epoch"]) + 1 if complete else None,
+        **{name: [finite_or_none(value) for value in result[name]] for name in CURVES},
+    }
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the flat figures of an arm's final runs: means over those that are complete, None without any."""
+    complete = [row for row in rows if row["state"] == "complete"]
+    means: dict[str, float | None] = {"n_runs": len(rows), "n_failed": len(rows) - len(complete)}
+    selected = [row["validation_loss"][row["selected_epoch"] - 1] for row in complete]
+    for name, values in (
+        ("validation_loss", selected),
+        ("test_loss", [row["test_loss"] for row in complete]),
+        ("test_accuracy", [row["test_accuracy"] for row in complete]),
+    ):
+        means[name] = math.fsum(values) / len(values) if values else None
+    return means

@@ -1,0 +1,200 @@
+"""Runs units of work on a concurrent.futures executor; finished units are looked up in a result cache.
+
+A unit is a frozen dataclass that determines its result together with the data. Units that can share a stack are
+computed in chunks; neither chunks nor workers nor order change a result.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from svvr.records import Arrays, RecordError, array_hash, arrays_from, npz_bytes, write_bytes
+
+CHUNK = 6  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
+CACHE_LIMIT = 2 * 2**30  # bytes
+
+
+@dataclass(frozen=True)
+class Work:
+    """A kind of work.
+
+    Attributes:
+        compute: from units that can share a stack, and the data, to one result for each unit.
+        modules: from a unit to the names of the modules whose code determines its result.
+        stackable: from a unit to what units of one stack have in common.
+        chunk: units computed in one stack at most.
+    """
+
+    compute: Callable[[Sequence[Any], Arrays], list[Arrays]]
+    modules: Callable[[Any], list[str]]
+    stackable: Callable[[Any], Hashable]
+    chunk: int = CHUNK
+
+
+@contextmanager
+def workers() -> Iterator[Executor]:
+    """Open the executor: a thread for each processor, or a Dask cluster.
+
+    The scheduler's address is taken from the environment variable SVVR_SCHEDULER (`tcp://host:port`).
+
+    Raises:
+        ConnectionError: where the scheduler cannot be reached.
+    """
+    address = os.environ.get("SVVR_SCHEDULER")
+    if not address:
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"SVVR_SCHEDULER: no scheduler answers at {address!r}") from error
+    with client, client.get_executor() as cluster:
+        yield cluster
+
+
+def evaluate(
+    units: Sequence[Any],
+    work: Work,
+    data: Arrays,
+    executor: Executor,
+    cache: Path | None = None,
+    finished: Callable[[int], None] = lambda n: None,
+) -> list[Arrays]:
+    """Compute units, or look them up.
+
+    Args:
+        units: any number, in any mixture.
+        work: what to do with them.
+        data: the arrays that each unit reads.
+        executor: where chunks are computed.
+        cache: folder of finished results; None to do without.
+        finished: called with the number of units that have just become available.
+
+    Returns:
+        The results in the order of the units.
+    """
+    keys = [unit_key(unit, work.modules(unit), data) for unit in units] if cache else []
+    results: dict[int, Arrays] = {}
+    if cache:
+        for index, key in enumerate(keys):
+            hit = _look_up(cache, key)
+            if hit is not None:
+                results[index] = hit
+    if results:
+        finished(len(results))
+    missing = [index for index in range(len(units)) if index not in results]
+    futures: dict[Future[list[Arrays]], list[int]] = {}
+    for indices in _chunks(units, missing, work):
+        futures[executor.submit(work.compute, [units[i] for i in indices], data)] = indices
+    for future in as_completed(futures):
+        for index, result in zip(futures[future], future.result(), strict=True):
+            results[index] = result
+            if cache:
+                _store(cache, keys[index], result)
+        finished(len(futures[future]))
+    return [results[index] for index in range(len(units))]
+
+
+def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work) -> list[list[int]]:
+    groups: dict[Hashable, list[int]] = {}
+    for index in missing:
+        groups.setdefault(work.stackable(units[index]), []).append(index)
+    n_workers = os.cpu_count() or 1
+    chunks = []
+    for group in groups.values():
+        size = min(work.chunk, -(-len(group) // n_workers))  # a small group still feeds every worker
+        chunks += [group[start : start + size] for start in range(0, len(group), size)]
+    return chunks
+
+
+def unit_key(unit: Any, modules: Sequence[str], data: Arrays) -> str:
+    """Return the hash under which a unit's result is kept: its spec, the code and data that it uses, the platform."""
+    parts = {
+        "unit": _plain(unit),
+        "code": {name: _source_hash(name) for name in modules},
+        "data": {name: array_hash(array) for name, array in data.items()},
+        "platform": platform(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def platform() -> dict[str, str]:
+    """Return what the last digits of a result depend on beside code and data: package versions and processor."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
+    return {**versions, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return array_hash(value) if isinstance(value, np.ndarray) else value
+
+
+def _source_hash(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"module of a unit: got {module!r}, expected one that can be imported")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _entry(cache: Path, key: str) -> Path:
+    return cache / key[:2] / f"{key}.npz"
+
+
+def _look_up(cache: Path, key: str) -> Arrays | None:
+    """Return a kept result; a damaged or foreign entry is dropped with a warning, never believed."""
+    path = _entry(cache, key)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        arrays = arrays_from(content, path, "seal")
+        seal = str(arrays.pop("seal"))
+        if seal != _seal(key, arrays):
+            raise RecordError(f"{path}: expected the result of another unit or other bytes")
+    except RecordError as error:
+        warnings.warn(f"result cache: dropped a damaged entry ({error})", stacklevel=2)
+        with suppress(OSError):
+            path.unlink()
+        return None
+    with suppress(OSError):
+        os.utime(path)  # pruning takes what was not used for longest
+    return arrays
+
+
+def _store(cache: Path, key: str, result: Arrays) -> None:
+    write_bytes(_entry(cache, key), npz_bytes({**result, "seal": np.array(_seal(key, result))}))
+
+
+def _seal(key: str, arrays: Mapping[str, Any]) -> str:
+    hashes = {name: array_hash(array) for name, array in arrays.items()}
+    return hashlib.sha256(json.dumps([key, hashes], sort_keys=True).encode()).hexdigest()
+
+
+def prune(cache: Path, limit: int = CACHE_LIMIT) -> None:
+    """Remove the entries that were not used for longest until the cache is within its limit in bytes."""
+    entries = sorted(cache.glob("*/*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for path in entries:
+        total += path.stat().st_size
+        if total > limit:
+            path.unlink()

@@ -1,0 +1,20 @@
+"""On what a result was computed; nothing depends on it, since it differs between machines."""
+
+import importlib.metadata
+import os
+import platform
+
+import torch
+
+
+def describe() -> dict[str, str | int]:
+    """Return the versions, processor capability and threads that determine the last digits of a result."""
+    packages = ("torch", "numpy", "scipy", "optuna", "mnist1d")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "workers": os.cpu_count() or 1,
+        "threads_per_worker": 1,
+    }

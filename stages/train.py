@@ -1,0 +1,50 @@
+"""Retrain each study's winner of one arm on new seeds, and evaluate it on the test split."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from svvr import arms, execution, provenance, records, stage, training
+from svvr.params import Params
+from svvr.seeds import final_seeds
+
+DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
+ARM = sys.argv[-1]
+WINNERS = Path(f"metrics/tune/{ARM}.json")
+
+
+def main(params: Params) -> None:
+    studies = records.read_json(WINNERS, "studies")["studies"]
+    development, test = records.read_npz(DEVELOPMENT, *training.SPLITS), records.read_npz(TEST, "x_test", "y_test")
+    plan = [(study, seed) for study in studies for seed in final_seeds(study["study"], params.final.seeds)]
+    runs = [arms.run_of(params, ARM, study["best"], seed) for study, seed in plan]
+    work = execution.Work(training.train, training.modules, training.stackable)
+    count = stage.Progress(f"train@{ARM}", len(runs))
+    with execution.workers() as executor:
+        results = execution.evaluate(runs, work, development, executor, stage.cache_folder(), count)
+    count.close()
+
+    rows, losses = [], np.zeros((len(studies), len(test["y_test"])))
+    for (study, _), run, result in zip(plan, runs, results, strict=True):
+        row = {"study": study["study"], **training.record(run, result), "test_loss": None, "test_accuracy": None}
+        if row["state"] == "complete":
+            each, hit = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
+            row |= {"test_loss": float(each.mean()), "test_accuracy": float(hit.mean())}
+            losses[study["study"]] += each
+        rows.append(row)
+    n_complete = [sum(r["state"] == "complete" for r in rows if r["study"] == s["study"]) for s in studies]
+    weights = {
+        "study": np.array([row["study"] for row in rows]),
+        "seed": np.array([run.seed for run in runs]),
+        "weights": np.stack([result["weights"] for result in results]),
+        "test_losses": (losses / np.maximum(n_complete, 1)[:, None]).astype(np.float32),
+    }
+    records.write_npz(Path(f"data/weights/{ARM}.npz"), weights)
+    records.write_json(Path(f"metrics/provenance/{ARM}.json"), provenance.describe())
+    head = {"arm": ARM, "penalty": params.arms[ARM].penalty.name, "selection": params.selection}
+    records.write_json(Path(f"metrics/train/{ARM}.json"), {**head, **training.summary(rows), "runs": rows})
+
+
+if __name__ == "__main__":
+    stage.run(f"train@{ARM}", main, [DEVELOPMENT, TEST, WINNERS], Path("params.yaml"))

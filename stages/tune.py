@@ -1,0 +1,50 @@
+"""Tune one arm: independent Optuna studies, on the train and validation splits alone."""
+
+import sys
+from collections.abc import Sequence
+from math import nan
+from pathlib import Path
+
+from svvr import arms, execution, records, stage, training, tuning
+from svvr.params import Params
+
+DATA = Path("data/dev.npz")
+
+
+def main(params: Params) -> None:
+    arm, settings = sys.argv[1], params.tuning
+    work = execution.Work(training.train, training.modules, training.stackable)
+    development = records.read_npz(DATA, *training.SPLITS)
+    total = settings.studies * settings.trials * settings.seeds_per_trial
+    count, best = stage.Progress(f"tune@{arm}", total), [float("inf")]
+
+    with execution.workers() as executor:
+
+        def evaluate(trials: Sequence[tuple[dict[str, float], Sequence[int]]]) -> list[list[float]]:
+            runs = [arms.run_of(params, arm, values, seed) for values, seeds in trials for seed in seeds]
+            results = execution.evaluate(runs, work, development, executor, stage.cache_folder())
+            losses = [float(r["validation_loss"][r["selected_epoch"]]) if r["complete"] else nan for r in results]
+            best[0] = min([best[0], *(loss for loss in losses if loss == loss)])
+            count(len(losses), f"best loss {best[0]:.4f}")
+            n = settings.seeds_per_trial
+            return [losses[start : start + n] for start in range(0, len(losses), n)]
+
+        studies = tuning.tune(
+            arm,
+            params.arms[arm].ranges(settings.space),
+            evaluate,
+            studies=settings.studies,
+            trials=settings.trials,
+            seeds_per_trial=settings.seeds_per_trial,
+            batch=settings.batch,
+            sampler_name=settings.sampler,
+            startup_trials=settings.startup_trials,
+            boundary=params.compare.boundary,
+        )
+    count.close()
+    record = {"arm": arm, "penalty": params.arms[arm].penalty.name, **tuning.summary(studies), "studies": studies}
+    records.write_json(Path(f"metrics/tune/{arm}.json"), record)
+
+
+if __name__ == "__main__":
+    stage.run(f"tune@{sys.argv[1]}", main, [DATA], Path("params.yaml"))
