@@ -376,8 +376,8 @@ def load(path: Path) -> Params:
 
 
 def _sentence(path: Path, error: ErrorDetails) -> str:
-    """Say an error in one line; those not made by `_refusal` are of Literal."""
-    context = {"key": "", "got": _show(error["input"]), **error["ctx"]}
+    """Say an error in one line; those not made by `_refusal` come from Literal."""
+    context = {"key": "", "got": _show(error["input"]), **error.get("ctx", {"expected": error["msg"]})}
     keys = [_part(part) for part in error["loc"] if part != "[key]"]
     key = ".".join(filter(None, [*keys, context["key"]]))
     return f"{path}: {key}{key and ': '}got {context['got']}, expected {context['expected']}"
@@ -390,23 +390,57 @@ def _part(key: object) -> str:
 
 def _parse(path: Path) -> Any:
     """Read the YAML of a file; a key that stands twice in a mapping is refused, where PyYAML keeps the last."""
+    text = _read(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        repeated = list(_repeated(root, "", set()))
+        value = loader.construct_document(root) if root else None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: {_complaint(text, error)}") from None
+    except (ValueError, RecursionError) as error:  # a date such as 2026-13-45; a thousand brackets
+        raise ParamsError(f"{path}: got a value that cannot be read ({_part(error)}), expected plain YAML") from None
+    for key, first, second in repeated:
+        raise ParamsError(f"{path}: {key}: got it in line {first} and again in line {second}, expected each key once")
+    if value is None:
+        raise ParamsError(f"{path}: got an empty file, expected the keys {', '.join(Params.model_fields)}")
+    return value
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ParamsError(f"{path}: got no readable file ({error.strerror}), expected the parameters in YAML") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: got a byte at {error.start} that is not UTF-8, expected text in UTF-8") from None
-    try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        if root is None:
-            raise ParamsError(f"{path}: got an empty file, expected a mapping with the keys {', '.join(Params.model_fields)}")
-        for key, first, second in _duplicates(root):
-            raise ParamsError(f"{path}: {key}: got it in line {first} and again in line {second}, expected each key once")
-        return loader.construct_document(root)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: {_position(text, error)}") from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ParamsError):
-            raise
-        raise ParamsError(f"{path}: got {_show(error)}, expected plain YAML") from None
+
+
+def _repeated(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[tuple[str, int, int]]:
+    """Yield the dotted key and the two lines of each repeated key; `seen` are nodes done, as aliases can loop."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            yield from _repeated(item, f"{above}{i}.", seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                yield above + _part(name), lines[name], line
+            lines[name] = line
+            yield from _repeated(value, f"{above}{_part(name)}.", seen)
+
+
+def _complaint(text: str, error: yaml.YAMLError) -> str:
+    """Say where YAML is broken, and how."""
+    tab = re.search(r"^ *\t", text, re.MULTILINE)
+    if tab:
+        return f"line {text.count(chr(10), 0, tab.start()) + 1}: got a tab, expected indentation by spaces"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        line, what = error.problem_mark.line, " ".join(filter(None, [error.context, error.problem]))
+    else:
+        line, what = text.count("\n", 0, getattr(error, "position", 0)), "a character that YAML does not allow"
+    return f"line {line + 1}: got broken YAML ({what}), expected `key: value` or `key: {{key: value}}`"

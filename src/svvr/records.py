@@ -113,9 +113,10 @@ def read_npz(path: Path, *required: str) -> Arrays:
 def arrays_from(content: bytes, name: Path, *required: str) -> Arrays:
     """Read all arrays from the bytes of an NPZ file; see `read_npz`."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with archive:
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, NotImplementedError) as error:
         raise RecordError(f"{name}: expected an NPZ file of plain arrays, got {_one_line(error)}") from error

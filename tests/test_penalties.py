@@ -1,0 +1,178 @@
+"""Penalties against autograd through a decomposition."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from svvr import penalties, training
+from svvr.penalties import sv_variance
+from svvr.records import Arrays
+from svvr.training import Run
+
+
+def by_autograd(W: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.enable_grad():
+        leaf = W.double().detach().requires_grad_()
+        value = torch.linalg.svdvals(leaf).var(-1)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach(), gradient
+
+
+def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    norms = torch.linalg.matrix_norm(got.double() - expected) / torch.linalg.matrix_norm(expected)
+    return float(norms.max())
+
+
+def matrices(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 3), max_size=2),
+    st.integers(2, 9),
+    st.integers(2, 9),
+    st.floats(1e-3, 1e3),
+    st.integers(0, 10**6),
+)
+def test_value_and_gradient_are_autograd_s(batch: list[int], m: int, n: int, scale: float, seed: int) -> None:
+    W = scale * matrices(*batch, m, n, seed=seed)
+    value, expected = by_autograd(W)
+    leaf = W.clone().requires_grad_()
+    got = sv_variance.penalty(leaf)
+    assert got.shape == tuple(batch)
+    torch.testing.assert_close(got.detach(), value, rtol=1e-11, atol=1e-13 * scale**2)
+    (gradient,) = torch.autograd.grad((2 * got).sum(), leaf)
+    torch.testing.assert_close(gradient / 2, expected, rtol=1e-9, atol=1e-10 * scale)
+    torch.testing.assert_close(sv_variance.gradient(W), expected, rtol=1e-9, atol=1e-10 * scale)
+    # it shrinks W: <W, gradient> = 2 Var
+    torch.testing.assert_close((W * gradient / 2).sum((-2, -1)), 2 * value, rtol=1e-8, atol=1e-12 * scale**2)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 128), (3, 128, 40), (3, 128, 128), (3, 10, 128), (2, 2, 2)])
+def test_float32_at_the_sizes_of_the_network(shape: tuple[int, ...]) -> None:
+    W = matrices(*shape).float()
+    _, expected = by_autograd(W)
+    assert sv_variance.gradient(W).dtype == torch.float32
+    assert relative_error(sv_variance.gradient(W), expected) < 1e-5
+    torch.testing.assert_close(sv_variance.penalty(W), torch.linalg.svdvals(W).var(-1), rtol=1e-4, atol=1e-6)
+
+
+def degenerate() -> dict[str, torch.Tensor]:
+    one_dead = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    return {
+        "zero": torch.zeros(4, 4),
+        "rank one": torch.outer(torch.arange(4.0), torch.ones(6)),
+        "repeated": torch.eye(5),
+        "one dead value": one_dead,
+        "nearly dead value": torch.diag(torch.tensor([1.0, 0.5, 1e-9])),
+        "zero row": torch.cat([torch.zeros(1, 7), torch.eye(3, 7)]),
+    }
+
+
+@pytest.mark.parametrize("name", degenerate())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_where_singular_values_are_zero_or_repeated(name: str, dtype: torch.dtype) -> None:
+    W = degenerate()[name].to(dtype).requires_grad_()
+    value = sv_variance.penalty(W)
+    (gradient,) = torch.autograd.grad(value, W)
+    assert torch.isfinite(gradient).all() and torch.isfinite(value)
+    assert value.item() == pytest.approx(np.var(np.linalg.svd(W.detach().double().numpy())[1], ddof=1), abs=1e-6)
+    if name == "repeated":
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
+
+
+def test_small_singular_values_keep_their_direction() -> None:
+    U, _, Vh = torch.linalg.svd(matrices(20, 20))
+    for smallest in (1e-2, 1e-4, 1e-6, 1e-8):
+        s = torch.logspace(0, -1, 20, dtype=torch.float64)
+        s[-1] = smallest
+        W = ((U * s) @ Vh).float()
+        # float32 rounds W itself, so the oracle takes the rounded matrix
+        assert relative_error(sv_variance.gradient(W)[None], by_autograd(W)[1][None]) < 1e-4
+
+
+def test_scale() -> None:
+    W = matrices(3, 6, 5)
+    torch.testing.assert_close(sv_variance.penalty(3 * W), 9 * sv_variance.penalty(W))
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(1, 5), torch.zeros(3, 5, 1), torch.zeros(4)])
+def test_a_single_singular_value_has_no_variance(bad: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"weights of sv_variance: got shape .*, expected \(\.\.\., m, n\)"):
+        sv_variance.penalty(bad)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(value: float) -> None:
+    W = matrices(2, 4, 4).float()
+    good = sv_variance.gradient(W)
+    W[1, 2, 2] = value
+    with pytest.raises(ValueError, match="not finite"):
+        sv_variance.penalty(W)
+    gradient = sv_variance.gradient(W)
+    assert torch.equal(gradient[0], good[0]) and gradient[1].isnan().all()
+
+
+def test_double_backward_is_refused() -> None:
+    W = matrices(3, 3).requires_grad_()
+    (gradient,) = torch.autograd.grad(sv_variance.penalty(W), W, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(gradient.sum(), W)
+
+
+def test_the_gradient_stays_exact_along_training(monkeypatch: pytest.MonkeyPatch, record_property: object) -> None:
+    rng = np.random.default_rng(0)
+    data: Arrays = {
+        "x_train": rng.normal(size=(640, 40)).astype(np.float32),
+        "y_train": np.arange(640) % 10,
+        "x_validation": rng.normal(size=(100, 40)).astype(np.float32),
+        "y_validation": np.arange(100) % 10,
+    }
+    errors: list[float] = []
+    fast = sv_variance.gradient
+
+    def watched(W: torch.Tensor) -> torch.Tensor:
+        result = fast(W)
+        if len(errors) % 5 == 0:
+            errors.append(relative_error(result, by_autograd(W)[1]))
+        else:
+            errors.append(0.0)
+        return result
+
+    monkeypatch.setattr(sv_variance, "gradient", watched)
+    spread = [(3e-4, 1e-3), (0.002, 0.03), (0.02, 0.3), (0.05, 0.01)]
+    training.train([Run(k, lr, 0, "sv_variance", strength, epochs=8) for k, (lr, strength) in enumerate(spread)], data)
+    record_property("worst_relative_error", max(errors))  # type: ignore[operator]
+    assert len(errors) == 8 * 5 * 3 and 0 < max(errors) < 1e-4
+
+
+def test_none_is_zero() -> None:
+    assert penalties.gradient("none")(matrices(2, 3, 4)).abs().max() == 0
+
+
+def test_a_penalty_without_closed_form_goes_through_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    W = matrices(3, 5, 4)
+    closed_form = penalties.gradient("sv_variance")(W)
+    monkeypatch.delattr(sv_variance, "gradient")
+    monkeypatch.setattr(sv_variance, "penalty", lambda W: torch.linalg.svdvals(W).var(-1))
+    torch.testing.assert_close(penalties.gradient("sv_variance")(W), closed_form)
+
+
+def test_an_unknown_penalty_is_named() -> None:
+    with pytest.raises(ValueError, match="penalty: got 'nuclear', expected the name of a file in svvr/penalties"):
+        penalties.gradient("nuclear")
+
+
+def test_a_penalty_of_the_wrong_shape_or_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from svvr.penalties import none
+
+    W = matrices(2, 3, 4)
+    monkeypatch.setattr(none, "penalty", lambda W: W.sum())
+    with pytest.raises(ValueError, match=r"penalty 'none': got a value of shape \(\), expected \(2,\)"):
+        penalties.gradient("none")(W)
+    monkeypatch.setattr(none, "penalty", lambda W: (W.sum((-2, -1)) * 0).sqrt())
+    with pytest.raises(ValueError, match="penalty 'none': got a gradient that is not finite"):
+        penalties.gradient("none")(W)
