@@ -18,6 +18,7 @@ from svvr.params import Params, ParamsError, load
 from svvr.records import RecordError, file_hash
 
 log = logging.getLogger("svvr")
+QUIET = 20  # seconds
 
 
 def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], params: Path) -> None:
@@ -50,11 +51,11 @@ def cache_folder() -> Path | None:
 
 
 class Progress:
-    """Count finished units: a bar on a terminal, a line at each tenth elsewhere."""
+    """Count finished units: a bar on a terminal; elsewhere a line at a tenth of them, at most every 20 s."""
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total, self._done, self._said = name, total, 0, 0
-        self._start = time.monotonic()
+        self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=name, unit="run") if sys.stderr.isatty() else None
 
     def __call__(self, n: int, note: str = "") -> None:
@@ -64,10 +65,10 @@ class Progress:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(n)
             return
-        tenth = 10 * self._done // self._total
-        if tenth > self._said:
-            self._said = tenth
-            seconds = time.monotonic() - self._start
+        tenth, now = 10 * self._done // self._total, time.monotonic()
+        if self._done == self._total or (tenth > self._said and now > self._last + QUIET):
+            self._said, self._last = tenth, now
+            seconds = now - self._start
             log.info("%s: %d of %d runs, %.0f s%s", self._name, self._done, self._total, seconds, note and f", {note}")
             sys.stdout.flush()
 
