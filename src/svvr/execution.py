@@ -22,7 +22,7 @@ import torch
 
 from svvr.records import Arrays, RecordError, array_hash, arrays_from, npz_bytes, write_bytes
 
-CHUNK = 6  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
+CHUNK = 8  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
 CACHE_LIMIT = 2 * 2**30  # bytes
 
 
@@ -120,7 +120,8 @@ def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work) -> list[li
     n_workers = os.cpu_count() or 1
     chunks = []
     for group in groups.values():
-        size = min(work.chunk, -(-len(group) // n_workers))  # a small group still feeds every worker
+        rounds = -(-len(group) // (work.chunk * n_workers))
+        size = -(-len(group) // (rounds * n_workers))  # as many chunks for every worker, as even as can be
         chunks += [group[start : start + size] for start in range(0, len(group), size)]
     return chunks
 

@@ -25,10 +25,10 @@ def _refusal(got: object, expected: str, key: str = "") -> PydanticCustomError:
 
 
 def _show(value: object) -> str:
-    brief = Repr()
-    brief.maxstring = brief.maxother = brief.maxlong = 60
-    # repr escapes line breaks; the brief one also bounds what aliases in YAML can blow up
-    return "nothing" if value is None else brief.repr(value)
+    brief = Repr()  # bounds what aliases in YAML can blow up, and escapes line breaks
+    brief.maxlevel, brief.maxstring, brief.maxother, brief.maxlong = 3, 60, 60, 60
+    text = "nothing" if value is None else brief.repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _whole(low: int, high: int) -> BeforeValidator:
@@ -398,8 +398,12 @@ def _parse(path: Path) -> Any:
         value = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: {_complaint(text, error)}") from None
-    except (ValueError, RecursionError) as error:  # a date such as 2026-13-45; a thousand brackets
-        raise ParamsError(f"{path}: got a value that cannot be read ({_part(error)}), expected plain YAML") from None
+    except RecursionError:
+        raise ParamsError(f"{path}: got brackets too deep to follow, expected a few levels") from None
+    except ValueError as error:  # a date such as 2026-13-45
+        raise ParamsError(
+            f"{path}: got a value that cannot be read ({_show(str(error))}), expected plain YAML"
+        ) from None
     for key, first, second in repeated:
         raise ParamsError(f"{path}: {key}: got it in line {first} and again in line {second}, expected each key once")
     if value is None:
@@ -436,11 +440,11 @@ def _repeated(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[tu
 
 def _complaint(text: str, error: yaml.YAMLError) -> str:
     """Say where YAML is broken, and how."""
-    tab = re.search(r"^ *\t", text, re.MULTILINE)
-    if tab:
-        return f"line {text.count(chr(10), 0, tab.start()) + 1}: got a tab, expected indentation by spaces"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        line, what = error.problem_mark.line, " ".join(filter(None, [error.context, error.problem]))
+        line, what = error.problem_mark.line + 1, " ".join(filter(None, [error.context, error.problem]))
     else:
-        line, what = text.count("\n", 0, getattr(error, "position", 0)), "a character that YAML does not allow"
-    return f"line {line + 1}: got broken YAML ({what}), expected `key: value` or `key: {{key: value}}`"
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        what = "a character that YAML does not allow"
+    if "'\\t' that cannot start" in what:
+        return f"line {line}: got a tab, expected indentation by spaces"
+    return f"line {line}: got broken YAML ({what}), expected `key: value` or `key: {{key: value}}`"
