@@ -24,7 +24,7 @@ def main(params: Params) -> None:
     regularized = replace(
         plain, lr=settings.regularized.lr, strength=settings.regularized.strength, penalty="sv_variance"
     )
-    rows = {"baseline": [], "regularized_fresh": [], "regularized_continued": []}
+    rows: dict[str, list[training.Run]] = {name: [] for name in replication.ROWS}
     for index in range(settings.seeds):
         seed = derive("replicate", index)
         trained = replace(plain, seed=seed)

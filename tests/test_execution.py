@@ -138,5 +138,8 @@ def test_an_unknown_module_is_named() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SVVR_SCHEDULER", "nonsense://nowhere:1")
-    with pytest.raises(ConnectionError, match="SVVR_SCHEDULER: no scheduler answers at 'nonsense://nowhere:1'"), workers():
+    with (
+        pytest.raises(ConnectionError, match="SVVR_SCHEDULER: no scheduler answers at 'nonsense://nowhere:1'"),
+        workers(),
+    ):
         pass

@@ -667,13 +667,17 @@ def plain(tree: Any) -> Any:
 
 floats = st.floats(1e-12, 1e12)
 ranges = st.tuples(floats, floats).filter(lambda ends: ends[0] != ends[1]).map(sorted)
+# `yes` or `null` without quotes is no string to PyYAML
+arm_names = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,63}", fullmatch=True).filter(
+    lambda name: isinstance(yaml.safe_load(name), str)
+)
 fractions = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree = shipped()
-    for key in [key for key in WHOLE if key != "model.hidden.0"]:  # a set's order would not repeat
+    for key in [key for key in WHOLE if key != "model.hidden.0"]:
         put(tree, key, draw(st.integers(*WHOLE[key])))
     for key in ("diagnose.tolerance", "compare.margin", *(f for f in FRACTIONS if "link" in f)):
         put(tree, key, draw(fractions))
@@ -700,11 +704,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def arms(draw: st.DrawFn) -> dict[str, Any]:
-    names = draw(
-        st.lists(
-            st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,63}", fullmatch=True), min_size=1, max_size=5, unique_by=str.lower
-        )
-    )
+    names = draw(st.lists(arm_names, min_size=1, max_size=5, unique_by=str.lower))
     strength = {name: dict(zip(("low", "high"), draw(ranges), strict=True)) for name in penalty_names()}
     found: dict[str, Any] = {}
     for name in names:

@@ -74,9 +74,13 @@ def imported(module: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("package,allowed", [("mnist1d", {"data"}), ("optuna", {"tuning"}), ("matplotlib", {"figures"})])
+@pytest.mark.parametrize(
+    "package,allowed", [("mnist1d", {"data"}), ("optuna", {"tuning"}), ("matplotlib", {"figures"})]
+)
 def test_a_package_is_imported_in_one_place(package: str, allowed: set[str]) -> None:
-    users = {path.stem for path in (ROOT / "src").rglob("*.py") if any(n.split(".")[0] == package for n in imported(path))}
+    users = {
+        path.stem for path in (ROOT / "src").rglob("*.py") if any(n.split(".")[0] == package for n in imported(path))
+    }
     assert users == allowed
 
 
@@ -91,7 +95,10 @@ def test_src_imports_no_stage_prints_nothing_and_knows_no_path() -> None:
 @pytest.mark.parametrize(
     "module,absent",
     [
-        *[(name, ("torch", "optuna", "matplotlib")) for name in ("statistics", "comparison", "records", "params", "seeds", "replication")],
+        *[
+            (name, ("torch", "optuna", "matplotlib"))
+            for name in ("statistics", "comparison", "records", "params", "seeds", "replication")
+        ],
         ("stage", ("torch", "optuna", "matplotlib")),
         ("figures", ("torch", "optuna")),
         ("training", ("optuna", "matplotlib", "mnist1d")),
@@ -107,7 +114,10 @@ def test_a_module_does_not_load_what_it_does_not_need(module: str, absent: tuple
 def test_the_key_of_a_cached_run_covers_the_code_that_computes_it() -> None:
     run = training.Run(seed=0, lr=0.1, penalty="sv_variance", strength=1.0)
     named = {name.replace(".", "/") for name in training.modules(run)}
-    used = {path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__") for path in closure(ROOT / "src/svvr/training.py")}
+    used = {
+        path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__")
+        for path in closure(ROOT / "src/svvr/training.py")
+    }
     # records only names and writes what the others compute
     assert used - named == {"svvr", "svvr/records"}
     assert {"svvr/penalties/none", "svvr/penalties/sv_variance"} <= named

@@ -14,7 +14,13 @@ from svvr import records
 from svvr.records import RecordError
 
 plain = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.text()),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**53), 2**53),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(),
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
     max_leaves=12,
 )
@@ -31,7 +37,9 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, record: dict[
 
 
 def test_a_curve_is_one_line(tmp_path: Path) -> None:
-    records.write_json(tmp_path / "a.json", {"runs": [{"loss": [1.5, None]}, {"loss": []}], "none": {}, "pairs": [[1, 2]]})
+    records.write_json(
+        tmp_path / "a.json", {"runs": [{"loss": [1.5, None]}, {"loss": []}], "none": {}, "pairs": [[1, 2]]}
+    )
     assert (tmp_path / "a.json").read_text() == (
         '{\n "runs": [\n  {\n   "loss": [1.5, null]\n  },\n  {\n   "loss": []\n  }\n ],\n "none": {},\n'
         ' "pairs": [\n  [1, 2]\n ]\n}\n'

@@ -9,7 +9,14 @@ from svvr import replication
 
 def runs(losses: list[float]) -> list[dict]:
     return [
-        {"seed": i, "initial_weights": "ab", "lr": 0.1, "strength": 0.0, "state": "complete", "validation_loss": [2.0 + i, loss]}
+        {
+            "seed": i,
+            "initial_weights": "ab",
+            "lr": 0.1,
+            "strength": 0.0,
+            "state": "complete",
+            "validation_loss": [2.0 + i, loss],
+        }
         for i, loss in enumerate(losses)
     ]
 

@@ -1,5 +1,6 @@
 """The stacked loop against a plain PyTorch loop, and what pairing rests on."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ def plain_loop(run: Run, data: Arrays, start: np.ndarray | None = None) -> tuple
     """Train one nn.Sequential in the obvious way: autograd, torch.optim.AdamW, SVV through svdvals."""
     sizes = training.layer_sizes(run, data)
     flat = initial_weights(sizes, derive("initial_weights", run.seed)) if start is None else torch.from_numpy(start)
-    layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     with torch.no_grad():
         for layer, W, b in zip(layers, stack(flat[None], sizes).weights, stack(flat[None], sizes).biases, strict=True):
             layer.weight.copy_(W[0])
@@ -52,7 +53,7 @@ def plain_loop(run: Run, data: Arrays, start: np.ndarray | None = None) -> tuple
         curves["train_loss"].append(losses / len(x))
         curves["gradient_norm_mean"].append(np.mean(norms))
         curves["gradient_norm_sd"].append(np.std(norms))
-        cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(gradients, gradients[1:], strict=False)]
+        cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in itertools.pairwise(gradients)]
         curves["gradient_cosine"].append(np.mean(cosines))
         with torch.no_grad():
             curves["validation_loss"].append(nn.functional.cross_entropy(net(xv), yv).item())
@@ -121,7 +122,12 @@ def test_the_penalty_s_gradient_at_strength_0_would_leave_the_baseline_as_it_is(
 
 
 def test_a_seed_fixes_initial_weights_and_batch_order_whatever_the_arm(tiny_data: Arrays) -> None:
-    runs = [TINY, replace(TINY, lr=0.3), replace(TINY, weight_decay=1.0), replace(TINY, penalty="sv_variance", strength=1.0)]
+    runs = [
+        TINY,
+        replace(TINY, lr=0.3),
+        replace(TINY, weight_decay=1.0),
+        replace(TINY, penalty="sv_variance", strength=1.0),
+    ]
     hashes = {str(training.train([run], tiny_data)[0]["initial_weights"]) for run in runs}
     assert len(hashes) == 1
     assert hashes != {str(training.train([replace(TINY, seed=6)], tiny_data)[0]["initial_weights"])}
@@ -147,7 +153,10 @@ def test_best_epoch_keeps_the_weights_of_the_lowest_validation_loss(tiny_data: A
 
 
 def test_a_diverged_run_is_recorded_and_leaves_its_neighbours_alone(tiny_data: Arrays) -> None:
-    runs = [replace(TINY, penalty="sv_variance", strength=0.1), replace(TINY, lr=1e30, penalty="sv_variance", strength=0.1)]
+    runs = [
+        replace(TINY, penalty="sv_variance", strength=0.1),
+        replace(TINY, lr=1e30, penalty="sv_variance", strength=0.1),
+    ]
     good, bad = training.train(runs, tiny_data)
     (alone,) = training.train(runs[:1], tiny_data)
     assert good["weights"].tobytes() == alone["weights"].tobytes()
@@ -166,9 +175,7 @@ def test_test_losses_are_those_of_a_plain_network(tiny_data: Arrays) -> None:
         h = h @ W[0].T + b[0]
         h = h.relu() if layer < 2 else h
     expected = nn.functional.cross_entropy(h, torch.from_numpy(tiny_data["y_validation"]), reduction="none")
-    losses, hits = training.test_losses(
-        result["weights"], sizes, tiny_data["x_validation"], tiny_data["y_validation"]
-    )
+    losses, hits = training.test_losses(result["weights"], sizes, tiny_data["x_validation"], tiny_data["y_validation"])
     np.testing.assert_allclose(losses, expected.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(hits, (h.argmax(1).numpy() == tiny_data["y_validation"]))
     assert result["validation_loss"][-1] == pytest.approx(losses.mean(), rel=1e-6)
@@ -190,12 +197,34 @@ def test_what_cannot_be_trained_is_refused(tiny_data: Arrays) -> None:
 
 def test_summary_averages_complete_runs() -> None:
     rows = [
-        {"state": "complete", "selected_epoch": 2, "validation_loss": [9.0, 1.0], "test_loss": 2.0, "test_accuracy": 0.5},
-        {"state": "complete", "selected_epoch": 1, "validation_loss": [3.0, 9.0], "test_loss": 4.0, "test_accuracy": 0.7},
-        {"state": "failed", "selected_epoch": None, "validation_loss": [None, None], "test_loss": None, "test_accuracy": None},
+        {
+            "state": "complete",
+            "selected_epoch": 2,
+            "validation_loss": [9.0, 1.0],
+            "test_loss": 2.0,
+            "test_accuracy": 0.5,
+        },
+        {
+            "state": "complete",
+            "selected_epoch": 1,
+            "validation_loss": [3.0, 9.0],
+            "test_loss": 4.0,
+            "test_accuracy": 0.7,
+        },
+        {
+            "state": "failed",
+            "selected_epoch": None,
+            "validation_loss": [None, None],
+            "test_loss": None,
+            "test_accuracy": None,
+        },
     ]
     assert training.summary(rows) == {
-        "n_runs": 3, "n_failed": 1, "validation_loss": 2.0, "test_loss": 3.0, "test_accuracy": pytest.approx(0.6),
+        "n_runs": 3,
+        "n_failed": 1,
+        "validation_loss": 2.0,
+        "test_loss": 3.0,
+        "test_accuracy": pytest.approx(0.6),
     }
     assert training.summary(rows[2:])["test_loss"] is None
 

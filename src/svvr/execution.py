@@ -63,10 +63,10 @@ def workers() -> Iterator[Executor]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConnectionError(f"SVVR_SCHEDULER: no scheduler answers at {address!r}") from error
-    with client, client.get_executor() as cluster:
+    with client, client.get_executor() as cluster:  # type: ignore[no-untyped-call]
         yield cluster
 
 

@@ -5,6 +5,7 @@ model lie in one row of a flat (K, P) tensor, layer by layer, weight (out, in) r
 layers' tensors are views of it, so that an optimizer or a norm sees a single tensor.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Stack:
 
 def n_parameters(sizes: Sequence[int]) -> int:
     """Return P, the number of parameters of one model with the given layer sizes."""
-    return sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
 
 
 def stack(flat: Tensor, sizes: Sequence[int]) -> Stack:
@@ -42,7 +43,7 @@ def stack(flat: Tensor, sizes: Sequence[int]) -> Stack:
     if flat.ndim != 2 or flat.shape[1] != n_parameters(sizes):
         raise ValueError(f"flat parameters: got shape {tuple(flat.shape)}, expected (K, {n_parameters(sizes)})")
     weights, biases, start = [], [], 0
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(sizes):
         stop = start + n_out * n_in
         weights.append(flat[:, start:stop].view(-1, n_out, n_in))
         biases.append(flat[:, stop : stop + n_out])
@@ -61,7 +62,7 @@ def initial_weights(sizes: Sequence[int], seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     layers = [
         torch.empty((n_in + 1) * n_out).uniform_(-1 / math.sqrt(n_in), 1 / math.sqrt(n_in), generator=generator)
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+        for n_in, n_out in itertools.pairwise(sizes)
     ]
     return torch.cat(layers)
 

@@ -51,8 +51,8 @@ def adam(parameters: Tensor, lr: Tensor, weight_decay: Tensor) -> Adam:
             raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected ({len(parameters)},)")
     column = lr.to(parameters.device, torch.float64)[:, None]
     kept = 1 - column * weight_decay.to(parameters.device, torch.float64)[:, None]
-    zeros = [torch.zeros_like(parameters) for _ in range(3)]
-    return Adam(column.to(parameters.dtype), kept.to(parameters.dtype), *zeros)
+    mean, square, scratch = (torch.zeros_like(parameters) for _ in range(3))
+    return Adam(column.to(parameters.dtype), kept.to(parameters.dtype), mean, square, scratch)
 
 
 def step(optimizer: Adam, parameters: Tensor, gradient: Tensor) -> None:

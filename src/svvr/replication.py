@@ -41,8 +41,8 @@ def row(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         Mean, standard deviation, minimum and maximum of the first and last epoch's validation loss (nats); the
-        published loss and the share of runs at or above it; the independently measured mean, the distance to it in standard
-        errors, and whether both agree.
+        published loss and the share of runs at or above it; the independently measured mean, the distance to it in
+        standard errors, and whether both agree.
 
     Raises:
         ValueError: for another row, fewer than two runs, or a run that diverged.

@@ -63,7 +63,9 @@ class Run:
 def modules(run: Run) -> list[str]:
     """Name the modules whose code determines a run."""
     own = ["svvr.training", "svvr.model", "svvr.optimizer", "svvr.seeds", "svvr.penalties"]
-    return own + [f"svvr.penalties.{name}" for name in sorted({run.penalty, run.start.penalty if run.start else "none"})]
+    return own + [
+        f"svvr.penalties.{name}" for name in sorted({run.penalty, run.start.penalty if run.start else "none"})
+    ]
 
 
 def stackable(run: Run) -> Hashable:
@@ -77,7 +79,7 @@ def layer_sizes(run: Run, data: Arrays) -> tuple[int, ...]:
     return data["x_train"].shape[1], *run.hidden, int(data["y_train"].max()) + 1
 
 
-def selected_epoch(validation_loss: Sequence[float], rule: str) -> int:
+def selected_epoch(validation_loss: npt.ArrayLike, rule: str) -> int:
     """Return the epoch (from 0) that counts under a selection rule.
 
     Args:
@@ -89,7 +91,7 @@ def selected_epoch(validation_loss: Sequence[float], rule: str) -> int:
     """
     if rule not in ("last_epoch", "best_epoch"):
         raise ValueError(f"selection: got {rule!r}, expected last_epoch or best_epoch")
-    return len(validation_loss) - 1 if rule == "last_epoch" else int(np.argmin(validation_loss))
+    return np.size(validation_loss) - 1 if rule == "last_epoch" else int(np.argmin(validation_loss))
 
 
 def train(runs: Sequence[Run], data: Arrays) -> list[Arrays]:
@@ -235,7 +237,10 @@ def _results(runs: Sequence[Run], history: list[dict[str, Tensor]], initial: Ten
 
 
 def test_losses(
-    weights: npt.NDArray[np.float32], sizes: Sequence[int], x_test: npt.NDArray[np.float32], y_test: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32],
+    sizes: Sequence[int],
+    x_test: npt.NDArray[np.float32],
+    y_test: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Evaluate one model on the test split, in chunks of examples.
 
@@ -251,7 +256,8 @@ def test_losses(
     torch.set_num_threads(1)
     models = model.stack(torch.from_numpy(weights)[None, :], sizes)
     losses, hits = [], []
-    for features, labels in zip(torch.from_numpy(x_test).split(2000), torch.from_numpy(y_test).split(2000), strict=True):
+    for start in range(0, len(x_test), 2000):
+        features, labels = (torch.from_numpy(array[start : start + 2000]) for array in (x_test, y_test))
         logits = model.forward(models, features)[-1]
         losses.append(model.cross_entropy(logits, labels)[0][0].double())
         hits.append((logits.argmax(1)[0] == labels).double())

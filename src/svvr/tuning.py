@@ -73,9 +73,7 @@ def tune(
     records: list[list[dict[str, Any]]] = [[] for _ in range(studies)]
     for start in range(0, trials, batch):
         asked = [
-            (study, searches[study].ask(space))
-            for study in range(studies)
-            for _ in range(min(batch, trials - start))
+            (study, searches[study].ask(space)) for study in range(studies) for _ in range(min(batch, trials - start))
         ]
         losses = evaluate([(trial.params, seeds[study]) for study, trial in asked])
         for (study, trial), values in zip(asked, losses, strict=True):
@@ -87,7 +85,9 @@ def tune(
     return [{"study": study, **winner(arm, study, records[study], ranges, boundary)} for study in range(studies)]
 
 
-def trial_record(number: int, params: dict[str, float], seeds: Sequence[int], losses: Sequence[float]) -> dict[str, Any]:
+def trial_record(
+    number: int, params: dict[str, float], seeds: Sequence[int], losses: Sequence[float]
+) -> dict[str, Any]:
     """Describe a trial; it fails where any of its runs diverged.
 
     Args:
@@ -117,7 +117,9 @@ def winner(
     """
     complete = [trial for trial in trials if trial["state"] == "complete"]
     if not complete:
-        raise ValueError(f"arm {arm}, study {study}: all {len(trials)} trials failed, expected at least one to converge")
+        raise ValueError(
+            f"arm {arm}, study {study}: all {len(trials)} trials failed, expected at least one to converge"
+        )
     best = min(complete, key=lambda trial: float(trial["objective"]))
     return {
         "best": best["params"],

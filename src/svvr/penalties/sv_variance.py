@@ -38,7 +38,7 @@ def penalty(W: Tensor) -> Tensor:
         raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
     if not torch.isfinite(W).all():
         raise ValueError(f"weights of sv_variance: got values that are not finite in {tuple(W.shape)}, expected finite")
-    result: Tensor = _Variance.apply(W)
+    result: Tensor = _Variance.apply(W)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -79,8 +79,9 @@ def polar_factor(W: Tensor) -> Tensor:
         return polar_factor(W.mT).mT
     if W.shape[-2] == W.shape[-1]:
         return _newton(W.reshape(-1, *W.shape[-2:])).view(W.shape)
-    basis, R = torch.linalg.qr(W)
-    return basis @ polar_factor(R)
+    factors = torch.linalg.qr(W)
+    Q: Tensor = factors.Q @ polar_factor(factors.R)
+    return Q
 
 
 def _newton(W: Tensor) -> Tensor:
@@ -118,7 +119,8 @@ def _newton(W: Tensor) -> Tensor:
 
 def _by_svd(W: Tensor) -> Tensor:
     U, _, Vh = torch.linalg.svd(W, full_matrices=False)
-    return U @ Vh
+    Q: Tensor = U @ Vh
+    return Q
 
 
 class _Variance(torch.autograd.Function):
@@ -128,7 +130,7 @@ class _Variance(torch.autograd.Function):
         return torch.linalg.svdvals(W).var(-1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
-        (W,) = ctx.saved_tensors
-        return upstream[0][..., None, None] * gradient(W)
+        slope: Tensor = upstream[0][..., None, None] * gradient(ctx.saved_tensors[0])
+        return slope

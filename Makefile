@@ -1,0 +1,55 @@
+# The few commands that a reader needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+# dvc.yaml's commands say `python`, and must find the environment's
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help venv repro verify test lint bench dashboard clean-cache clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+venv: .venv/.installed  ## make .venv with the exact packages of requirements.lock
+
+# The stamp comes last, so an install that was killed is begun again. The old environment goes first, as $(PYTHON) may be its own.
+.venv/.installed: requirements.lock pyproject.toml
+	@rm -rf .venv
+	@command -v $(PYTHON) >/dev/null || { echo "PYTHON: got $(PYTHON), no such command; expected Python 3.11 or newer, as in: make venv PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit("PYTHON: got $(PYTHON), Python %d.%d; expected 3.11 or newer, as in: make venv PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+repro: venv  ## run what is out of date, then print the verdicts
+	@[ ! -e dvc.lock ] || python -c 'import sys, yaml; sys.exit(not isinstance(yaml.safe_load(open("dvc.lock")), dict))' 2>/dev/null || \
+		{ echo "dvc.lock: got a damaged file, expected YAML; bring it back with: git checkout dvc.lock" >&2; exit 1; }
+	dvc repro
+	@python stages/compare.py --show
+
+verify: venv  ## check that code, params and committed results belong together; runs no stage
+	@out=$$(dvc repro --allow-missing --dry) || exit; \
+	if grep '^Running stage' <<<"$$out" >&2; then echo "results: got the stages above out of date, expected none; bring them up to date with: make repro" >&2; exit 1; fi; \
+	echo "code, params and results belong together"
+
+test: lint  ## lint, check types, run the tests with coverage
+	python -m pytest --cov --cov-report=term-missing
+
+lint: venv  ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: venv  ## time the hot paths
+	python -m benchmarks
+
+dashboard: venv  ## browse the finished studies with optuna-dashboard
+	python stages/dashboard.py
+
+clean-cache:  ## forget finished runs (.cache/svvr); the next repro trains anew what it needs
+	rm -rf .cache/svvr
+
+clean:  ## remove the environment, caches and test leftovers; data and results stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots build src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
