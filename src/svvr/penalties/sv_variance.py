@@ -127,7 +127,8 @@ class _Variance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, W: Tensor) -> Tensor:
         ctx.save_for_backward(W)
-        return torch.linalg.svdvals(W).var(-1)
+        value: Tensor = torch.linalg.svdvals(W).var(-1)
+        return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
