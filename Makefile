@@ -17,10 +17,11 @@ venv: .venv/.installed  ## make .venv with the exact packages of requirements.lo
 	@rm -rf .venv
 	@command -v $(PYTHON) >/dev/null || { echo "PYTHON: got $(PYTHON), no such command; expected Python 3.11 or newer, as in: make venv PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit("PYTHON: got $(PYTHON), Python %d.%d; expected 3.11 or newer, as in: make venv PYTHON=python3.12" % v[:2])'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+	@echo "installing the packages of requirements.lock into .venv; this takes minutes"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 repro: venv  ## run what is out of date, then print the verdicts
 	@[ ! -e dvc.lock ] || python -c 'import sys, yaml; sys.exit(not isinstance(yaml.safe_load(open("dvc.lock")), dict))' 2>/dev/null || \
@@ -48,8 +49,8 @@ dashboard: venv  ## browse the finished studies with optuna-dashboard
 	python stages/dashboard.py
 
 clean-cache:  ## forget finished runs (.cache/svvr); the next repro trains anew what it needs
-	rm -rf .cache/svvr
+	@rm -rf .cache/svvr
 
 clean:  ## remove the environment, caches and test leftovers; data and results stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots build src/*.egg-info
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots build src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ DATA: Arrays = {"offset": np.array(10)}
 
 def results(units: Sequence[Square], cache: Path | None = None, data: Arrays = DATA) -> list[int]:
     calls.clear()
-    with workers() as executor:
+    with ThreadPoolExecutor(2) as executor:
         return [int(each["result"]) for each in evaluate(units, WORK, data, executor, cache)]
 
 
@@ -119,14 +120,14 @@ def test_an_error_of_a_unit_reaches_the_caller() -> None:
     def fail(units: Sequence[Square], data: Arrays) -> list[Arrays]:
         raise ValueError("this unit cannot be computed")
 
-    with workers() as executor, pytest.raises(ValueError, match="this unit cannot be computed"):
+    with ThreadPoolExecutor(2) as executor, pytest.raises(ValueError, match="this unit cannot be computed"):
         evaluate(UNITS, Work(fail, lambda unit: [], lambda unit: 0), DATA, executor)
 
 
 def test_progress_counts_every_unit_once(tmp_path: Path) -> None:
     counts: list[int] = []
     results(UNITS[:3], tmp_path)
-    with workers() as executor:
+    with ThreadPoolExecutor(2) as executor:
         evaluate(UNITS, WORK, DATA, executor, tmp_path, counts.append)
     assert counts[0] == 3 and sum(counts) == len(UNITS)
 

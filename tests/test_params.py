@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import math
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def changed(key: str, value: object) -> str:
     """The shipped parameters with another value at a dotted key, as YAML."""
     tree = shipped()
     put(tree, key, value)
-    return yaml.safe_dump(tree, sort_keys=False)
+    return yaml.dump(tree, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
 
 
 def put(tree: dict[str, Any], key: str, value: object) -> None:
@@ -346,8 +347,13 @@ def test_the_lists_above_hold_every_number_of_the_file() -> None:
     assert found == tested | copies
 
 
-@pytest.mark.parametrize("value", [True, None, "many", [3], {"n": 3}, math.nan, math.inf, "nan", -1])
-@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *itertools.product(NUMBERS, [True, None, "many", math.nan, -1]),
+        *itertools.product([*HALF_OPEN, *NONNEGATIVE, "training.epochs"], [False, [3], {"n": 3}, math.inf, "nan"]),
+    ],
+)
 def test_what_is_no_number_here(path: Path, key: str, value: object) -> None:
     message = complaint(path, changed(key, value))
     assert message.startswith(f"{key}: got {'nothing' if value is None else repr(value)}, expected a ")
@@ -364,7 +370,7 @@ def test_yaml_booleans_are_no_numbers(path: Path, key: str, word: str) -> None:
 @pytest.mark.parametrize("key", WHOLE)
 def test_whole_numbers_have_named_bounds(path: Path, key: str) -> None:
     low, high = WHOLE[key]
-    for value in (low - 1, high + 1, 10**10, 10**30, 0.5, 20.0, "20"):
+    for value in (low - 1, high + 1, 10**9 if high < 10**9 else 10**30, 20.0, "20"):
         message = complaint(path, changed(key, value))
         assert message == f"{key}: got {value!r}, expected a whole number from {low} to {high}"
 
@@ -381,7 +387,7 @@ def test_bounds_themselves_are_allowed(path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("key", POSITIVE)
 def test_positive_numbers(path: Path, key: str) -> None:
-    for value in (0, 0.0, -1.0e-4, -1000):
+    for value in (0, -1.0e-4):
         assert complaint(path, changed(key, value)) == f"{key}: got {value!r}, expected a finite number above 0"
 
 
@@ -394,7 +400,7 @@ def test_nonnegative_numbers(path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("key", FRACTIONS)
 def test_fractions(path: Path, key: str) -> None:
-    for value in (0, 1, 1.0, 95):
+    for value in (0, 1.0, 95):
         assert complaint(path, changed(key, value)) == f"{key}: got {value}, expected a number above 0 and below 1"
 
 
@@ -438,7 +444,7 @@ def test_a_number_too_large_for_a_float(path: Path) -> None:
         ("arms.baseline.tune.0", "'lr', 'strength' or 'weight_decay'"),
     ],
 )
-@pytest.mark.parametrize("value", ["gpu", "", None, 3, True, ["cpu"]])
+@pytest.mark.parametrize("value", ["gpu", None, True, ["cpu"]])
 def test_choices(path: Path, key: str, choices: str, value: object) -> None:
     got = "nothing" if value is None else repr(value)
     assert complaint(path, changed(key, value)) == f"{key}: got {got}, expected {choices}"
@@ -471,7 +477,7 @@ def test_lists(path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("value", [3, "text", [1]])
+@pytest.mark.parametrize("value", [3, [1]])
 def test_sections_are_mappings(path: Path, section: str, value: object) -> None:
     message = complaint(path, changed(section, value))
     assert message.startswith(f"{section}: got {value!r}, expected a mapping with the keys ")
@@ -725,7 +731,7 @@ def write_by_ruamel(tree: Any) -> str:
     return text.getvalue()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(trees(), st.sampled_from([yaml.safe_dump, write_by_ruamel]))
 def test_valid_parameters_survive_a_round_trip(tmp_path_factory: pytest.TempPathFactory, tree: Any, write: Any) -> None:
     path = tmp_path_factory.mktemp("round") / "params.yaml"

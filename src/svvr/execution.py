@@ -8,10 +8,12 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
 import os
+import signal
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from svvr.lifetime import when_orphaned
 from svvr.records import Arrays, RecordError, array_hash, arrays_from, npz_bytes, write_bytes
 
 CHUNK = 8  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
@@ -45,7 +48,10 @@ class Work:
 
 @contextmanager
 def workers() -> Iterator[Executor]:
-    """Open the executor: a thread for each processor, or a Dask cluster.
+    """Open the executor: a process for each processor, or a Dask cluster.
+
+    Processes rather than threads: a step is some hundred small operations, and threads would wait for each other's
+    interpreter between them.
 
     The scheduler's address is taken from the environment variable SVVR_SCHEDULER (`tcp://host:port`).
 
@@ -54,7 +60,9 @@ def workers() -> Iterator[Executor]:
     """
     address = os.environ.get("SVVR_SCHEDULER")
     if not address:
-        pool = ThreadPoolExecutor(os.cpu_count())
+        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        pool = ProcessPoolExecutor(os.cpu_count(), context, initializer=_serve, initargs=(os.getpid(),))
         try:
             yield pool
         finally:
@@ -68,6 +76,13 @@ def workers() -> Iterator[Executor]:
         raise ConnectionError(f"SVVR_SCHEDULER: no scheduler answers at {address!r}") from error
     with client, client.get_executor() as cluster:  # type: ignore[no-untyped-call]
         yield cluster
+
+
+def _serve(parent: int) -> None:
+    """Make this process a worker that leaves interruption to its parent and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    when_orphaned(parent, lambda: os._exit(1))
 
 
 def evaluate(

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from svvr.lifetime import when_orphaned
 from svvr.params import Params, ParamsError, load
 from svvr.records import RecordError, file_hash
 
@@ -101,14 +101,7 @@ def _end_on_signals(name: str) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    parent = os.getppid()
-
-    def follow_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
+    when_orphaned(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _own_code() -> list[Path]:

@@ -1,0 +1,321 @@
+"""The whole pipeline on tiny params in a temporary copy of the repository, through dvc itself."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
+OF_ARM = ("tune", "train", "diagnose")
+ALL = {"prepare", "dose_response", "replicate", "compare", "plot", *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS)}
+PNGS = ("comparison", "search", "paired", "links", "spectra", "dose_response", "replication")
+
+
+def tiny(params: dict[str, Any]) -> dict[str, Any]:
+    params["data"]["n_test"] = 100
+    params["model"]["hidden"] = [8, 8]
+    params["training"] |= {"epochs": 2, "batch_size": 1000}
+    params["tuning"] |= {"studies": 3, "trials": 3, "startup_trials": 2}
+    params["final"]["seeds"] = 2
+    params["diagnose"] |= {"seeds": 1, "probes": 2, "last_epochs": 2}
+    params["replicate"] |= {"seeds": 2, "epochs": 2}
+    params["dose_response"] |= {"strengths": [0, 0.1], "seeds": 2}
+    return params
+
+
+class Copy:
+    """A copy of the repository with tiny params."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        names = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.write_params(tiny(self.params()))
+        self.commit("tiny params")
+
+    def params(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((self.folder / "params.yaml").read_text())
+        return loaded
+
+    def write_params(self, params: dict[str, Any]) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def commit(self, message: str) -> None:
+        if not (self.folder / ".git").exists():
+            self.run("git", "init", "-q")
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", message)
+
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+
+    def run(self, *command: str, status: int = 0, **environment: str) -> str:
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.environment() | environment, capture_output=True, text=True, timeout=300
+        )
+        output = result.stdout + result.stderr
+        assert result.returncode == status, output
+        return output
+
+    def repro(self, *arguments: str, **environment: str) -> set[str]:
+        """Run `dvc repro` and return the stages that ran."""
+        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, **environment)))
+
+    def results(self) -> dict[str, bytes]:
+        files = [path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*") if path.is_file()]
+        names = {str(path.relative_to(self.folder)): path for path in files}
+        return {name: path.read_bytes() for name, path in names.items() if "provenance" not in name}
+
+    def json(self, name: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.folder / "metrics" / name).read_text())
+        return loaded
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    made = Copy(tmp_path_factory.mktemp("copy"))
+    assert made.repro() == ALL
+    made.commit("results")
+    yield made
+
+
+@pytest.fixture(autouse=True)
+def restored(copy: Copy) -> Iterator[None]:
+    yield
+    copy.run("git", "checkout", "-q", "--", ".")
+    copy.run("git", "clean", "-qfd", "--", "metrics", "src")
+
+
+def test_the_first_run_writes_every_record_and_figure(copy: Copy) -> None:
+    for arm in ARMS:
+        tune, train = copy.json(f"tune/{arm}.json"), copy.json(f"train/{arm}.json")
+        assert [study["study"] for study in tune["studies"]] == [0, 1, 2]
+        assert len(train["runs"]) == 6 and all(len(run["validation_loss"]) == 2 for run in train["runs"])
+        assert len(copy.json(f"diagnose/{arm}.json")["runs"]) == 3
+    hashes = [{(r["seed"], r["initial_weights"]) for r in copy.json(f"train/{arm}.json")["runs"]} for arm in ARMS]
+    assert all(each == hashes[0] for each in hashes)
+    assert {path.stem for path in (copy.folder / "plots").glob("*.png")} == set(PNGS)
+    assert copy.json("summary.json")["contrasts"][0]["link"] == "generalisation"
+
+
+def test_nothing_changed_nothing_runs(copy: Copy) -> None:
+    assert copy.repro() == set()
+
+
+def test_twice_gives_the_same_bytes(copy: Copy) -> None:
+    before = copy.results()
+    assert copy.repro("-f", SVVR_CACHE="off") == ALL
+    assert copy.results() == before
+
+
+def test_a_comparison_param_compares_and_plots_again(copy: Copy) -> None:
+    params = copy.params()
+    params["compare"]["margin"] = 0.02
+    copy.write_params(params)
+    assert copy.repro() == {"compare", "plot"}
+
+
+def test_a_figure_plots_again(copy: Copy) -> None:
+    path = copy.folder / "src/svvr/figures.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    assert copy.repro() == {"plot"}
+
+
+def test_an_arm_s_setting_runs_that_arm_alone_and_going_back_restores_it(copy: Copy) -> None:
+    params, before = copy.params(), copy.results()
+    params["arms"]["weight_decay"]["tune"] = ["lr"]
+    copy.write_params(params)
+    assert copy.repro() == {*(f"{stage}@weight_decay" for stage in OF_ARM), "compare", "plot"}
+    copy.run("git", "checkout", "-q", "--", "params.yaml")
+    output = copy.run("dvc", "repro")
+    assert "is cached - skipping run" in output and "Running stage" not in output
+    assert copy.results() == before
+
+
+def test_an_arm_added_runs_alone_and_an_arm_removed_is_left_out(copy: Copy) -> None:
+    params = copy.params()
+    params["arms"]["second_baseline"] = {"tune": ["lr"], "penalty": {"name": "none"}, "reference": "baseline"}
+    copy.write_params(params)
+    assert copy.repro() == {*(f"{stage}@second_baseline" for stage in OF_ARM), "compare", "plot"}
+    contrasts = [(c["arm"], c["reference"]) for c in copy.json("summary.json")["contrasts"]]
+    assert ("second_baseline", "baseline") in contrasts
+    del params["arms"]["second_baseline"]
+    copy.write_params(params)
+    output = copy.run("dvc", "repro")
+    assert set(re.findall(r"Running stage '([^']+)'", output)) <= {"compare", "plot"}
+    assert "second_baseline" not in (copy.folder / "metrics/summary.json").read_text()
+
+
+def test_another_penalty_s_file_touches_no_arm_that_does_not_use_it(copy: Copy) -> None:
+    path = copy.folder / "src/svvr/penalties/none.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    ran = copy.repro("--dry")
+    assert {"tune@baseline", "tune@weight_decay"} <= ran
+    assert not any("regularized" in stage for stage in ran)
+
+
+def test_epochs_run_all_but_prepare(copy: Copy) -> None:
+    params = copy.params()
+    params["training"]["epochs"] = 3
+    copy.write_params(params)
+    ran = copy.repro()
+    assert ran <= ALL - {"prepare"}
+    assert {f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS} | {"compare", "plot", "dose_response"} <= ran
+
+
+def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, tmp_path: Path) -> None:
+    copy.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = object.__new__(Copy)
+    clone.folder = tmp_path / "clone"
+    assert clone.repro("--allow-missing") == set()
+    assert clone.results() == copy.results()
+    assert "generalisation" not in clone.run("dvc", "metrics", "show").split("\n")[0]
+    ran = clone.repro()
+    assert ran <= {"prepare", *(f"train@{arm}" for arm in ARMS)}
+    assert clone.results() == copy.results()
+
+
+def test_dvc_s_own_commands(copy: Copy) -> None:
+    assert "verdict" in copy.run("dvc", "metrics", "show")
+    params = copy.params()
+    params["compare"]["margin"] = 0.02
+    copy.write_params(params)
+    assert re.search(r"compare\.margin\s+0\.01\s+0\.02", copy.run("dvc", "params", "diff"))
+    copy.repro()
+    assert "Path" in copy.run("dvc", "metrics", "diff") or copy.run("dvc", "metrics", "diff") == ""
+    page = copy.run("dvc", "plots", "show")
+    html = (copy.folder / "dvc_plots/index.html").read_text()
+    assert "index.html" in page and all(f"{name}.png" in html for name in PNGS)
+    shutil.rmtree(copy.folder / "dvc_plots")
+
+
+def test_an_experiment_with_an_exponent(copy: Copy) -> None:
+    copy.run("dvc", "exp", "run", "-S", "compare.margin=2e-2", "--name", "wider")
+    assert copy.params()["compare"]["margin"] in (0.02, "2e-2")
+    copy.run("git", "checkout", "-q", "--", ".")
+
+
+@pytest.mark.parametrize(
+    "edit,message",
+    [
+        (lambda p: p["training"].update(epoch=3), "training.epoch"),
+        (lambda p: p["training"].update(epochs="many"), "training.epochs"),
+        (lambda p: p["tuning"]["space"]["lr"].update(low=1.0), "tuning.space.lr"),
+        (lambda p: p["arms"]["regularized"].update(reference="gone"), "arms.regularized.reference"),
+        (lambda p: p["arms"]["regularized"]["penalty"].update(name="gone"), "arms.regularized.penalty.name"),
+    ],
+)
+def test_bad_params_are_one_line_and_touch_no_result(copy: Copy, edit: Any, message: str) -> None:
+    before, params = copy.results(), copy.params()
+    edit(params)
+    copy.write_params(params)
+    for script in (("stages/tune.py", "baseline"), ("stages/compare.py",)):
+        output = copy.run("python", *script, status=1, PYTHONPATH="src")
+        assert message in output and "Traceback" not in output and len(output.splitlines()) == 1
+    assert copy.results() == before
+
+
+@pytest.mark.parametrize("name", ["data/dev.npz", "metrics/tune/baseline.json"])
+@pytest.mark.parametrize("content", [b"", b"foreign", None])
+def test_a_damaged_input_is_one_line(copy: Copy, name: str, content: bytes | None) -> None:
+    path = copy.folder / name
+    whole, before = path.read_bytes(), (copy.folder / "metrics/train/baseline.json").read_bytes()
+    path.unlink()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    try:
+        output = copy.run("python", "stages/train.py", "baseline", status=1, PYTHONPATH="src")
+        assert name in output and "Traceback" not in output and len(output.splitlines()) == 1
+        assert (copy.folder / "metrics/train/baseline.json").read_bytes() == before
+    finally:
+        path.write_bytes(whole)
+
+
+def test_a_params_file_edited_while_a_stage_runs_is_not_recorded(copy: Copy) -> None:
+    params = copy.params()
+    params["training"]["epochs"] = 400
+    copy.write_params(params)
+    process = subprocess.Popen(
+        ["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment() | {"SVVR_CACHE": "off"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    time.sleep(5)
+    assert process.poll() is None
+    params["training"]["epochs"] = 3
+    copy.write_params(params)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0 and "params.yaml changed while the stage ran" in output
+    assert "epochs: 400" not in (copy.folder / "dvc.lock").read_text()
+
+
+def stage_in_flight(copy: Copy, **environment: str) -> subprocess.Popen[str]:
+    params = copy.params()
+    params["training"]["epochs"] = 3000
+    copy.write_params(params)
+    process = subprocess.Popen(
+        ["python", "stages/tune.py", "baseline"], cwd=copy.folder, text=True,
+        env=copy.environment() | {"PYTHONPATH": "src"} | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    time.sleep(4)
+    assert process.poll() is None
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_stage_at_once_with_a_line(copy: Copy, number: signal.Signals) -> None:
+    process = stage_in_flight(copy)
+    process.send_signal(number)
+    output = process.communicate(timeout=2)[0]
+    assert process.returncode == 128 + number
+    assert output.splitlines()[-1] == (
+        f"tune@baseline: stopped by {number.name}; finished runs are kept; go on with `dvc repro`"
+    )
+
+
+def test_a_stage_ends_with_its_parent(copy: Copy) -> None:
+    params = copy.params()
+    params["training"]["epochs"] = 3000
+    copy.write_params(params)
+    parent = subprocess.Popen(["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment())
+    time.sleep(6)
+    (child,) = _children(parent.pid)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 3
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_killed_stage_resumes_with_the_same_bytes(copy: Copy) -> None:
+    expected = (copy.folder / "metrics/tune/regularized.json").read_bytes()
+    shutil.rmtree(copy.folder / ".cache/svvr")
+    for delay in (1.8, 2.1, 2.4):
+        process = subprocess.Popen(
+            ["python", "stages/tune.py", "regularized"], cwd=copy.folder, env=copy.environment() | {"PYTHONPATH": "src"}
+        )
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    copy.run("python", "stages/tune.py", "regularized", PYTHONPATH="src")
+    assert (copy.folder / "metrics/tune/regularized.json").read_bytes() == expected
