@@ -18,7 +18,14 @@ import yaml
 ROOT = Path(__file__).parents[1]
 ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
 OF_ARM = ("tune", "train", "diagnose")
-ALL = {"prepare", "dose_response", "replicate", "compare", "plot", *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS)}
+ALL = {
+    "prepare",
+    "dose_response",
+    "replicate",
+    "compare",
+    "plot",
+    *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS),
+}
 PNGS = ("comparison", "search", "paired", "links", "spectra", "dose_response", "replication")
 
 
@@ -60,7 +67,9 @@ class Copy:
         if not (self.folder / ".git").exists():
             self.run("git", "init", "-q")
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", message)
+        self.run(
+            "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", message
+        )
 
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -79,7 +88,9 @@ class Copy:
         return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, **environment)))
 
     def results(self) -> dict[str, bytes]:
-        files = [path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*") if path.is_file()]
+        files = [
+            path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*") if path.is_file()
+        ]
         names = {str(path.relative_to(self.folder)): path for path in files}
         return {name: path.read_bytes() for name, path in names.items() if "provenance" not in name}
 

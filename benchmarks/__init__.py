@@ -1,0 +1,1 @@
+"""Timings against plain PyTorch, both sides in one process."""

@@ -1,0 +1,110 @@
+"""The measurement of a trained run as a unit of work, and its record."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from svvr import diagnostics, model
+from svvr.execution import Work
+from svvr.records import Arrays, finite_or_none
+from svvr.seeds import derive
+
+LINKS = ("conditioning", "smoothness", "gradient_stability")
+MEANS = (*LINKS, "calibration_error", "train_test_gap")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What determines the measurement of a trained run, beside the data.
+
+    Attributes:
+        seed: the run's, from which its initial weights and the measurement's own streams derive.
+        weights: (P,) float32 at the selected epoch.
+        hidden: widths of the hidden layers.
+        tolerance: relative, of the top Hessian eigenvalue.
+        probes: random vectors of the Hessian trace; 0 measures conditioning and smoothness alone.
+    """
+
+    seed: int
+    weights: npt.NDArray[np.float32]
+    hidden: tuple[int, ...]
+    tolerance: float
+    probes: int = 0
+
+
+def measure(units: Sequence[Measurement], data: Arrays) -> list[Arrays]:
+    """Measure runs one by one; see `diagnostics.measure` and `diagnostics.links` for what a result holds."""
+    return [{"record": np.array(json.dumps(_measure(unit, data)))} for unit in units]
+
+
+def _measure(unit: Measurement, data: Arrays) -> dict[str, Any]:
+    sizes = (data["x_train"].shape[1], *unit.hidden, int(data["y_train"].max()) + 1)
+    initial = model.initial_weights(sizes, derive("initial_weights", unit.seed)).numpy()
+    if unit.probes:
+        return diagnostics.measure(
+            unit.weights, initial, sizes, data, probes=unit.probes, tolerance=unit.tolerance, seed=unit.seed
+        )
+    seed = derive("hessian_start", unit.seed)
+    return dict(
+        diagnostics.links(unit.weights, initial, sizes, data["x_train"], data["y_train"], unit.tolerance, seed)
+    )
+
+
+WORK = Work(
+    measure,
+    modules=lambda unit: ["svvr.diagnosis", "svvr.diagnostics", "svvr.model", "svvr.seeds"],
+    stackable=lambda unit: 0,
+    chunk=1,
+)
+
+
+def measured(result: Arrays) -> dict[str, Any]:
+    """Return what a unit measured."""
+    record: dict[str, Any] = json.loads(str(result["record"]))
+    return record
+
+
+def first_seeds(runs: Sequence[Mapping[str, Any]], n: int) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the first n runs of each study with their places among all runs."""
+    taken: dict[int, int] = {}
+    chosen = []
+    for index, run in enumerate(runs):
+        taken[run["study"]] = taken.get(run["study"], 0) + 1
+        if taken[run["study"]] <= n:
+            chosen.append((index, run))
+    return chosen
+
+
+def gradient_figures(run: Mapping[str, Any], last_epochs: int) -> dict[str, float | None]:
+    """Take the figures of the last epochs from a train record: stability (ln CV) and mean cosine of gradients."""
+    means, sds, cosines = (
+        run[name][-last_epochs:] for name in ("gradient_norm_mean", "gradient_norm_sd", "gradient_cosine")
+    )
+    known = [cosine for cosine in cosines if cosine is not None]
+    return {
+        "gradient_stability": finite_or_none(diagnostics.gradient_stability(means, sds, last_epochs)),
+        "gradient_cosine": math.fsum(known) / len(known) if known else None,
+    }
+
+
+def record(run: Mapping[str, Any], measurement: Mapping[str, Any] | None, last_epochs: int) -> dict[str, Any]:
+    """Describe a diagnosed run; the links of a failed one are None."""
+    key = {name: run[name] for name in ("study", "seed", "initial_weights")}
+    if measurement is None:
+        return {**key, **dict.fromkeys(MEANS), "gradient_cosine": None, "layers": []}
+    links = {name: measurement[name] for name in ("conditioning", "smoothness")}
+    return {**key, **links, **gradient_figures(run, last_epochs), **measurement}
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the flat figures: means over the runs that could be measured, None without any."""
+    means: dict[str, float | None] = {"n_runs": len(rows)}
+    for name in MEANS:
+        values = [row[name] for row in rows if row[name] is not None]
+        means[name] = math.fsum(values) / len(values) if values else None
+    return means

@@ -1,0 +1,39 @@
+"""Measure spectra, loss landscape, gradients and calibration of one arm's final runs, on the data loss."""
+
+import sys
+from pathlib import Path
+
+from svvr import diagnosis, execution, records, stage
+from svvr.params import Params
+
+DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
+ARM = sys.argv[-1]
+WEIGHTS, TRAINED = Path(f"data/weights/{ARM}.npz"), Path(f"metrics/train/{ARM}.json")
+
+
+def main(params: Params) -> None:
+    data = records.read_npz(DEVELOPMENT, "x_train", "y_train") | records.read_npz(TEST, "x_test", "y_test")
+    weights = records.read_npz(WEIGHTS, "weights")["weights"]
+    runs = diagnosis.first_seeds(records.read_json(TRAINED, "runs")["runs"], params.diagnose.seeds)
+    units = [
+        diagnosis.Measurement(
+            seed=run["seed"],
+            weights=weights[index],
+            hidden=tuple(params.model.hidden),
+            probes=params.diagnose.probes,
+            tolerance=params.diagnose.tolerance,
+        )
+        for index, run in runs
+        if run["state"] == "complete"
+    ]
+    count = stage.Progress(f"diagnose@{ARM}", len(units))
+    with execution.workers() as executor:
+        results = execution.evaluate(units, diagnosis.WORK, data, executor, stage.cache_folder(), count)
+    count.close()
+    measured = {unit.seed: diagnosis.measured(result) for unit, result in zip(units, results, strict=True)}
+    rows = [diagnosis.record(run, measured.get(run["seed"]), params.diagnose.last_epochs) for _, run in runs]
+    records.write_json(Path(f"metrics/diagnose/{ARM}.json"), {"arm": ARM, **diagnosis.summary(rows), "runs": rows})
+
+
+if __name__ == "__main__":
+    stage.run(f"diagnose@{ARM}", main, [DEVELOPMENT, TEST, WEIGHTS, TRAINED], Path("params.yaml"))

@@ -1,0 +1,61 @@
+"""Measure all four links against the penalty's strength, at one learning rate."""
+
+from pathlib import Path
+
+from svvr import diagnosis, dose_response, execution, records, stage, training
+from svvr.params import Params
+from svvr.seeds import derive
+
+DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
+
+
+def main(params: Params) -> None:
+    settings = params.dose_response
+    development, test = records.read_npz(DEVELOPMENT, *training.SPLITS), records.read_npz(TEST, "x_test", "y_test")
+    seeds = [derive("dose_response", index) for index in range(settings.seeds)]
+    runs = [
+        training.Run(
+            seed=seed,
+            lr=settings.lr,
+            penalty="sv_variance" if strength else "none",
+            strength=strength,
+            hidden=tuple(params.model.hidden),
+            epochs=params.training.epochs,
+            batch_size=params.training.batch_size,
+            device=params.training.device,
+        )
+        for strength in settings.strengths
+        for seed in seeds
+    ]
+    work = execution.Work(training.train, training.modules, training.stackable)
+    count = stage.Progress("dose_response", 2 * len(runs))
+    with execution.workers() as executor:
+        trained = execution.evaluate(runs, work, development, executor, stage.cache_folder(), count)
+        units = [
+            diagnosis.Measurement(run.seed, result["weights"], run.hidden, params.diagnose.tolerance)
+            for run, result in zip(runs, trained, strict=True)
+        ]
+        results = execution.evaluate(units, diagnosis.WORK, development, executor, stage.cache_folder(), count)
+    count.close()
+    rows = []
+    for run, result, links in zip(runs, trained, results, strict=True):
+        losses, _ = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
+        figures = diagnosis.gradient_figures(training.record(run, result), params.diagnose.last_epochs)
+        rows.append(
+            {
+                "strength": run.strength,
+                "seed": run.seed,
+                "validation_loss": float(result["validation_loss"][-1]),
+                "test_loss": float(losses.mean()),
+                **diagnosis.measured(links),
+                "gradient_stability": figures["gradient_stability"],
+            }
+        )
+    head = {"lr": settings.lr, "strengths": list(settings.strengths), "n_seeds": settings.seeds}
+    records.write_json(
+        Path("metrics/dose_response.json"), {**head, **dose_response.curves(rows, settings.strengths), "runs": rows}
+    )
+
+
+if __name__ == "__main__":
+    stage.run("dose_response", main, [DEVELOPMENT, TEST], Path("params.yaml"))
