@@ -52,7 +52,7 @@ def records(
                 {
                     "study": study, "seed": seed,
                     **dict.fromkeys(("conditioning", "smoothness", "gradient_stability"), 2 + shift[study]),
-                    "layers": [{"coefficient_of_variation": 0.3 * variation}, {"coefficient_of_variation": 0.6 * variation}],
+                    "layers": [{"coefficient_of_variation": each * variation} for each in (0.3, 0.6)],
                 }
                 for study, seed in keys
             ],

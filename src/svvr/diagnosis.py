@@ -50,9 +50,7 @@ def _measure(unit: Measurement, data: Arrays) -> dict[str, Any]:
             unit.weights, initial, sizes, data, probes=unit.probes, tolerance=unit.tolerance, seed=unit.seed
         )
     seed = derive("hessian_start", unit.seed)
-    return dict(
-        diagnostics.links(unit.weights, initial, sizes, data["x_train"], data["y_train"], unit.tolerance, seed)
-    )
+    return dict(diagnostics.links(unit.weights, initial, sizes, data["x_train"], data["y_train"], unit.tolerance, seed))
 
 
 WORK = Work(
