@@ -13,7 +13,8 @@ from svvr.records import Arrays
 from svvr.seeds import derive
 
 RUN = {
-    "study": 1, "seed": 5, "initial_weights": "ab", "gradient_norm_mean": [9.0, 2.0, 2.0], "gradient_norm_sd": [9.0, 0.5, 0.5],
+    "study": 1, "seed": 5, "initial_weights": "ab", "gradient_norm_mean": [9.0, 2.0, 2.0],
+    "gradient_norm_sd": [9.0, 0.5, 0.5],
     "gradient_cosine": [0.9, 0.1, None],
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from svvr import diagnostics, model
 from svvr.execution import Work
@@ -39,7 +40,8 @@ class Measurement:
 
 def measure(units: Sequence[Measurement], data: Arrays) -> list[Arrays]:
     """Measure runs one by one; see `diagnostics.measure` and `diagnostics.links` for what a result holds."""
-    return [{"record": np.array(json.dumps(_measure(unit, data)))} for unit in units]
+    with threadpool_limits(1):  # Lanczos' vector sums would follow the number of BLAS threads
+        return [{"record": np.array(json.dumps(_measure(unit, data)))} for unit in units]
 
 
 def _measure(unit: Measurement, data: Arrays) -> dict[str, Any]:
@@ -49,8 +51,8 @@ def _measure(unit: Measurement, data: Arrays) -> dict[str, Any]:
         return diagnostics.measure(
             unit.weights, initial, sizes, data, probes=unit.probes, tolerance=unit.tolerance, seed=unit.seed
         )
-    seed = derive("hessian_start", unit.seed)
-    return dict(diagnostics.links(unit.weights, initial, sizes, data["x_train"], data["y_train"], unit.tolerance, seed))
+    x, y = data["x_train"], data["y_train"]
+    return dict(diagnostics.links(unit.weights, initial, sizes, x, y, unit.tolerance, unit.seed))
 
 
 WORK = Work(
