@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 
 DPI = 150
 SMALL, LARGE = 9, 10  # points
-BAND = {"alpha": 0.18, "linewidth": 0}
-SHADE = {"color": "0.88", "linewidth": 0, "zorder": 0}
+BAND: dict[str, Any] = {"alpha": 0.18, "linewidth": 0}
+SHADE: dict[str, Any] = {"color": "0.88", "linewidth": 0, "zorder": 0}
 # Okabe and Ito's palette, which readers with any colour vision tell apart
 _FIXED = {
     "baseline": "#0072B2",
@@ -166,8 +166,9 @@ def _top(tune: Mapping[str, Record]) -> float | None:
     if not values:
         return None
     winners = [study["objective"] for study in studies if study["objective"] is not None]
-    highest = max([float(np.quantile(values, _CLIP_QUANTILE)), *winners])
-    return highest + 0.08 * ((highest - min([*values, *winners])) or 1.0)
+    highest: float = max([float(np.quantile(values, _CLIP_QUANTILE)), *winners])
+    lowest: float = min([*values, *winners])
+    return highest + 0.08 * ((highest - lowest) or 1.0)
 
 
 def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) -> int:
@@ -185,7 +186,8 @@ def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) 
         if (study["best"].get(knob) or 0.0) > 0 and study["objective"] is not None:
             stars.append((study["best"][knob], study["objective"]))
     if inside:
-        ax.scatter(*zip(*inside, strict=True), s=10, color=color, alpha=0.5, linewidths=0, gid="trials")
+        x_dot, y_dot = zip(*inside, strict=True)
+        ax.scatter(x_dot, y_dot, s=10, color=color, alpha=0.5, linewidths=0, gid="trials")
     if above:
         edge = ax.get_xaxis_transform()
         ax.scatter(above, [1.0] * len(above), s=22, color=color, marker="^", transform=edge, clip_on=False, gid="above")
@@ -265,15 +267,15 @@ def _pairs(ax: Axes, contrast: Record, color: str) -> None:
         ax.set_xticks([])
         _nothing(ax, "runs failed", 0.75)
         return
-    for study, effects in enumerate(contrast["pair_effects"], 1):
+    for study, effects in enumerate(contrast["pair_effects"]):
         shift = 0.15 * np.linspace(-1, 1, len(effects)) if len(effects) > 1 else np.zeros(len(effects))
         ax.scatter(study + shift, effects, s=12, color=color, alpha=0.6, linewidths=0, gid="pairs")
     means = contrast["study_effects"]
-    ax.scatter(range(1, len(means) + 1), means, s=34, marker="D", color=color, edgecolors="black", gid="studies")
+    ax.scatter(range(len(means)), means, s=34, marker="D", color=color, edgecolors="black", gid="studies")
     ax.axhline(contrast["effect_percent"], color=color)
     if contrast["ci95_low"] is not None and contrast["ci95_high"] is not None:
         ax.axhspan(contrast["ci95_low"], contrast["ci95_high"], color=color, **BAND)
-    ax.set_xlim(0.5, len(means) + 0.5)
+    ax.set_xlim(-0.5, len(means) - 0.5)
 
 
 def _margin(contrast: Record) -> tuple[float, float]:
