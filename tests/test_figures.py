@@ -211,12 +211,15 @@ def test_colors_stay_with_the_arm_and_further_arms_get_others():
 
 
 def test_search_shows_every_trial_and_stars_the_winners():
-    records = tune(failed=1)
+    records = tune(trials=14, failed=1)
     figure = figures.search(records, summary())
     for ax, knob in zip(figure.axes[:3], ("lr", "strength", "weight_decay"), strict=True):
         assert ax.get_xscale() == "log"
-        inside, above = (sum(map(len, points(ax, gid))) for gid in ("trials", "above"))
-        assert inside + above == 4 * 3 * 8
+        inside = sum(map(len, points(ax, "trials")))
+        triangles = np.concatenate([line.get_xdata() for line in lines(ax, "above")])
+        above = len(triangles)
+        assert ax.get_xlim()[0] < triangles.min() and triangles.max() < ax.get_xlim()[1]
+        assert inside + above == 4 * 3 * 14
         assert above >= 4 * 3 * 2  # of each study one trial failed and one lies far above
         assert ax.get_ylim()[1] < 10
         stars = np.concatenate(points(ax, "winners"))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from svvr import records
 from svvr.statistics import mean_interval
@@ -57,6 +57,8 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         RecordError: where the file cannot be written.
     """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # each run of the layout may move it a little, so a second save would differ
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     records.write_bytes(path, buffer.getvalue())
@@ -142,12 +144,12 @@ def search(tune: Mapping[str, Record], summary: Record) -> Figure:
     colors = _colors(tune)
     top = _top(tune)
     for ax, (knob, label) in zip(axes, _KNOBS.items(), strict=False):
-        points = sum([_trials(ax, tune[arm], knob, color, top) for arm, color in colors.items()])
+        used = [x for arm, color in colors.items() for x in _trials(ax, tune[arm], knob, color, top)]
         ax.set_xlabel(label, fontsize=SMALL)
         ax.set_ylabel("objective (nats per example)", fontsize=SMALL)
-        if points:
+        if used:
             ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
+            _set_ticks(ax, _log_ticks(used))
         else:
             _nothing(ax, "tuned by no arm")
     if top is not None:
@@ -171,8 +173,8 @@ def _top(tune: Mapping[str, Record]) -> float | None:
     return highest + 0.08 * ((highest - lowest) or 1.0)
 
 
-def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) -> int:
-    """Draw one arm's trials against a knob and return how many there are."""
+def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) -> list[float]:
+    """Draw one arm's trials against a knob and return the knob's values."""
     inside: list[tuple[float, float]] = []
     above: list[float] = []
     stars: list[tuple[float, float]] = []
@@ -190,11 +192,11 @@ def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) 
         ax.scatter(x_dot, y_dot, s=10, color=color, alpha=0.5, linewidths=0, gid="trials")
     if above:
         edge = ax.get_xaxis_transform()
-        ax.scatter(above, [1.0] * len(above), s=22, color=color, marker="^", transform=edge, clip_on=False, gid="above")
+        ax.plot(above, [1.0] * len(above), "^", markersize=5, color=color, transform=edge, clip_on=False, gid="above")
     if stars:
         x_star, y_star = zip(*stars, strict=True)
-        ax.scatter(x_star, y_star, s=110, color=color, marker="*", edgecolors="black", zorder=3, gid="winners")
-    return len(inside) + len(above)
+        ax.scatter(x_star, y_star, s=80, color=color, marker="*", edgecolors="black", zorder=3, gid="winners")
+    return [*(x for x, _ in inside), *above]
 
 
 def _expected(ax: Axes, summary: Record, colors: Mapping[str, str]) -> None:
@@ -205,7 +207,9 @@ def _expected(ax: Axes, summary: Record, colors: Mapping[str, str]) -> None:
         if curve:
             marker = "o" if len(curve) < 3 else ""
             ax.plot(range(1, len(curve) + 1), curve, color=colors.get(entry["arm"], "black"), marker=marker)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    longest = max((len(entry["expected_best"] or []) for entry in summary["arms"]), default=0)
+    ax.set_xlim(0.5, max(longest, 1) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if not ax.lines:
         _nothing(ax, "unknown (failed trials)")
 
@@ -309,8 +313,8 @@ def links(summary: Record) -> Figure:
         ax.set_title(link.replace("_", " "), fontsize=LARGE)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
     handles = [
-        Line2D([], [], color="0.4", linewidth=1.2, label="interval at the level of 95 %"),
-        Line2D([], [], color="0.4", linewidth=4, label="interval at the level of 90 %"),
+        Line2D([], [], color="0.4", linewidth=1.2, label="95 % interval (simultaneous where several links are tested)"),
+        Line2D([], [], color="0.4", linewidth=4, label="90 % interval (likewise)"),
         Line2D([], [], color="0.88", linewidth=8, label="practically equal"),
     ]
     _legend(figure, handles, 3)
@@ -319,7 +323,7 @@ def links(summary: Record) -> Figure:
 
 def _forest(ax: Axes, contrast: Record, row: int, color: str) -> None:
     """Draw one row of a forest plot."""
-    if row == 0 or not ax.patches:
+    if not ax.patches:
         ax.axvspan(*_margin(contrast), **SHADE)
     verdict = contrast["verdict"]
     if contrast["effect_percent"] is None:
@@ -358,7 +362,7 @@ def spectra(diagnose: Mapping[str, Record]) -> Figure:
         ax.set_title(f"layer {layer}", fontsize=LARGE)
         ax.set_xlabel("index of the singular value", fontsize=SMALL)
         ax.set_ylabel("singular value (dimensionless)", fontsize=SMALL)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         ax.set_ylim(bottom=0)
     for ax in axes[len(layers) :]:
         ax.set_axis_off()
@@ -431,12 +435,7 @@ def _strength_axis(ax: Axes, strengths: Sequence[float], positions: Sequence[flo
     ax.set_xscale("log")
     ax.set_xlabel("penalty strength (nats per unit of penalty)", fontsize=SMALL)
     positive = sorted({s for s in strengths if s > 0})
-    ticks = {s: f"{s:.2g}" for s in (positive if len(positive) < 4 else [])}
-    if not ticks and positive:
-        first, last = math.ceil(math.log10(positive[0]) - 1e-9), math.floor(math.log10(positive[-1]) + 1e-9)
-        ticks = {10.0**k: f"$10^{{{k}}}$" for k in range(first, last + 1)}
-        if len(ticks) < 2:
-            ticks = {s: f"{s:.2g}" for s in (positive[0], positive[-1])}
+    ticks = _log_ticks(positive)
     if 0 in strengths:
         zero = positions[list(strengths).index(0)]
         ticks = {zero: "0"} | ticks
@@ -445,11 +444,26 @@ def _strength_axis(ax: Axes, strengths: Sequence[float], positions: Sequence[flo
             slash: Any = [(-1, -2), (1, 2)]
             edge = ax.get_xaxis_transform()
             ax.plot([at / 1.06, at * 1.06], [0, 0], marker=slash, color="black", ls="", transform=edge, clip_on=False)
+    _set_ticks(ax, ticks)
+    if positions:
+        ax.set_xlim(min(positions) / 1.4, max(positions) * 1.4)
+
+
+def _log_ticks(values: Sequence[float]) -> dict[float, str]:
+    """Return positions and labels for positive values: the decades, or the ends where there is at most one decade."""
+    if not values:
+        return {}
+    low, high = min(values), max(values)
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    if last > first:
+        return {10.0**k: f"$10^{{{k}}}$" for k in range(first, last + 1)}
+    return {value: f"{value:.2g}" for value in ([low, high] if high > 1.5 * low else [low])}
+
+
+def _set_ticks(ax: Axes, ticks: Mapping[float, str]) -> None:
     ax.xaxis.set_major_locator(FixedLocator(list(ticks)))
     ax.xaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
     ax.xaxis.set_minor_locator(NullLocator())
-    if positions:
-        ax.set_xlim(min(positions) / 1.4, max(positions) * 1.4)
 
 
 def _dose(ax: Axes, strengths: Sequence[float], positions: Sequence[float], curve: Record, color: str) -> None:
@@ -522,7 +536,7 @@ def _legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
 def _epochs(ax: Axes, label: str) -> None:
     ax.set_xlabel("epoch (number)", fontsize=SMALL)
     ax.set_ylabel(label, fontsize=SMALL)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _nothing(ax: Axes, text: str, height: float = 0.5) -> None:
@@ -538,9 +552,7 @@ def _colors(arms: Iterable[str]) -> dict[str, str]:
     """Return each arm's colour; the known arms keep theirs in every figure, others take further ones in turn."""
     further = 0
     colors: dict[str, str] = {}
-    for arm in arms:
-        if arm in colors:
-            continue
+    for arm in dict.fromkeys(arms):
         if arm in _FIXED:
             colors[arm] = _FIXED[arm]
         else:

@@ -1,0 +1,72 @@
+"""The README's numbers are those of the metrics, and its commands exist."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RESULT = README[README.index("## Result") : README.index("## What runs")]
+
+
+def load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((ROOT / "metrics" / f"{name}.json").read_text())
+    return loaded
+
+
+CONTRASTS = load("summary")["contrasts"]
+FIRST = (CONTRASTS[0]["arm"], CONTRASTS[0]["reference"])
+
+
+def interval(contrast: dict[str, Any]) -> str:
+    return f"{contrast['effect_percent']:+.2f} % ({contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f})"
+
+
+@pytest.mark.parametrize("contrast", [c for c in CONTRASTS if c["link"] == "generalisation"], ids=lambda c: c["arm"])
+def test_the_table_of_contrasts(contrast: dict[str, Any]) -> None:
+    names = f"{contrast['arm']} vs {contrast['reference']}".replace("_", " ")
+    assert f"| {names} | {interval(contrast)} | {contrast['verdict']} |" in RESULT
+    assert f"{contrast['n_studies']} independent tuning studies" in RESULT
+    assert contrast["n_pairs"] == 12 * contrast["n_studies"] and "12 paired runs" in RESULT
+
+
+@pytest.mark.parametrize(
+    "contrast", [c for c in CONTRASTS if (c["arm"], c["reference"]) == FIRST], ids=lambda c: c["link"]
+)
+def test_the_table_of_links(contrast: dict[str, Any]) -> None:
+    (row,) = re.findall(rf"^\| {contrast['link'].replace('_', ' ')}: .*$", RESULT, re.MULTILINE)
+    assert row.endswith(f"| {interval(contrast)} | {contrast['verdict']} |")
+
+
+def test_the_dose_response() -> None:
+    record = load("dose_response")
+    test, kappa = record["test_loss"]["mean"], record["conditioning"]["mean"]
+    best = min(range(len(test)), key=test.__getitem__)
+    text = " ".join(RESULT.split())
+    assert f"lr {record['lr']}, {record['n_seeds']} seeds" in text
+    assert f"from ln κ {kappa[0]:.2f} to {kappa[-1]:.2f}" in text
+    assert kappa == sorted(kappa, reverse=True)
+    strengths = record["strengths"]
+    assert (
+        f"from {test[0]:.3f} to {test[best]:.3f} at strength {strengths[best]} and is {test[-1]:.3f} at {strengths[-1]}"
+        in text
+    )
+
+
+def test_the_replication() -> None:
+    for row in load("replicate")["rows"]:
+        assert f"{row['last_epoch']['mean']:.3f} ± {row['last_epoch']['sd']:.3f}" in RESULT
+        assert str(row["published"]) in RESULT and f"{row['n_runs']} seeds" in RESULT.replace("\n  ", " ")
+        assert row["agrees"]
+
+
+def test_every_path_exists_and_every_target_of_make() -> None:
+    for path in re.findall(r"\]\((plots/[^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)", README)) <= targets
+    for name in re.findall(r"`(src/[^`]+|stages/|tests/|benchmarks/|params\.yaml|dvc\.yaml)`", README):
+        assert (ROOT / name).exists() or "NAME" in name, name
