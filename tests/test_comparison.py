@@ -40,6 +40,7 @@ def records(
         train[arm] = {
             "arm": arm,
             "penalty": "none",
+            "selection": PARAMS.selection,
             "validation_loss": 1.0,
             "test_loss": 1.0,
             "test_accuracy": 0.5,
@@ -50,14 +51,14 @@ def records(
             "arm": arm,
             "runs": [
                 {
-                    "study": study, "seed": seed,
+                    "study": study, "seed": seed, "initial_weights": f"hash{seed}",
                     **dict.fromkeys(("conditioning", "smoothness", "gradient_stability"), 2 + shift[study]),
                     "layers": [{"coefficient_of_variation": each * variation} for each in (0.3, 0.6)],
                 }
                 for study, seed in keys
             ],
         }  # fmt: skip
-        trials = [{"objective": 1.0 + 0.001 * number} for number in range(20)]
+        trials = [{"objective": 1.0 + 0.001 * number} for number in range(PARAMS.tuning.trials)]
         best = dict.fromkeys(PARAMS.arms[arm].tune, 0.1)
         tune[arm] = {
             "arm": arm, "penalty": "none", "n_studies": n_studies, "n_trials": 20 * n_studies,
@@ -121,6 +122,7 @@ def test_the_hypothesis_needs_the_first_two_contrasts(both: bool) -> None:
         effects["weight_decay_regularized"] = effects["regularized"]
     first, links = summary(effects)["overall"]
     assert first.startswith("The hypothesis is supported" if both else "The hypothesis as a whole is not established")
+    assert f"at a budget of {PARAMS.tuning.trials} trials" in first
     assert links.index("conditioning") < links.index("smoothness") < links.index("generalisation")
 
 
@@ -128,24 +130,147 @@ def test_a_run_that_started_from_trained_weights_is_caught() -> None:
     tune, train, diagnose, losses = records()
     train["regularized"]["runs"][5]["initial_weights"] = "those of the trained baseline"
     with pytest.raises(
-        ValueError, match=r"runs of regularized and baseline, study 1, seed 101: .* differ, expected the same"
+        ValueError,
+        match=r"regularized and baseline are not paired: study 1, seed 101: .*hash101 differ, expected the same",
     ):
         comparison.summarise(PARAMS, tune, train, diagnose, losses)
 
 
-def test_missing_runs_and_other_seeds_are_caught() -> None:
+def spoil_missing(gathered: Records) -> None:
+    del gathered["regularized"]["runs"][3]
+
+
+def spoil_seed(gathered: Records) -> None:
+    gathered["baseline"]["runs"][3]["seed"] = 999
+
+
+def spoil_order(gathered: Records) -> None:
+    gathered["baseline"]["runs"][:2] = gathered["baseline"]["runs"][1::-1]
+
+
+@pytest.mark.parametrize(
+    "spoil,message",
+    [
+        (spoil_missing, "study 0, seed 3 is in baseline alone"),
+        (spoil_seed, r"study 0, seed (3|999) is in (regularized|baseline) alone"),
+        (spoil_order, "study 0, seed 0 stands where baseline has study 0, seed 1"),
+    ],
+)
+def test_missing_runs_other_seeds_and_another_order_are_caught(spoil: Any, message: str) -> None:
+    tune, train, _, losses = records()
+    spoil(train)
+    with pytest.raises(ValueError, match=f"regularized and baseline are not paired: {message}"):
+        comparison.summarise(PARAMS, tune, train, None, losses)
+
+
+@pytest.mark.parametrize("spoil", [spoil_missing, spoil_order])
+def test_diagnosed_runs_must_be_paired_too(spoil: Any) -> None:
     tune, train, diagnose, losses = records()
-    missing = copy.deepcopy(train)
-    del missing["regularized"]["runs"][3]
-    other = copy.deepcopy(train)
-    other["baseline"]["runs"][3]["seed"] = 999
-    swapped = copy.deepcopy(train)
-    swapped["baseline"]["runs"][:2] = swapped["baseline"]["runs"][1::-1]
-    for bad in (missing, other, swapped):
-        with pytest.raises(
-            ValueError, match=r"runs of regularized and baseline: study and seed \(0, \d+\) are not in both"
-        ):
-            comparison.summarise(PARAMS, tune, bad, diagnose, losses)
+    spoil(diagnose)
+    with pytest.raises(ValueError, match="regularized and baseline are not paired"):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
+
+
+@pytest.mark.parametrize("key,value", [("seed", 999), ("initial_weights", "those of the trained baseline")])
+def test_diagnosed_runs_must_be_the_arm_s_final_ones(key: str, value: Any) -> None:
+    tune, train, diagnose, losses = records()
+    for arm in ARMS:  # alike in every arm, so that pairing alone would not see it
+        diagnose[arm]["runs"][3][key] = value
+    with pytest.raises(ValueError, match=r"diagnosed record of arm baseline: got study 0, .*one of its final runs"):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
+
+
+def test_records_of_other_settings_are_caught() -> None:
+    tune, train, diagnose, losses = records()
+    train["weight_decay"]["selection"] = "best_epoch"
+    with pytest.raises(ValueError, match="arm weight_decay: got runs under selection 'best_epoch', expected 'last_ep"):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
+    tune, train, diagnose, losses = records()
+    tune["regularized"]["studies"][1]["trials"] = [{"objective": 1.0}]
+    with pytest.raises(ValueError, match="arm regularized: got 1 trials in study 1, expected"):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
+
+
+def test_a_missing_record_is_named() -> None:
+    for index, kind in enumerate(("tuning", "final")):
+        made = records()
+        del made[index]["weight_decay"]
+        with pytest.raises(ValueError, match=f"{kind} record of arm weight_decay: got none"):
+            comparison.summarise(PARAMS, *made)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0, "1.0"])
+def test_a_loss_that_is_none_is_named(value: Any) -> None:
+    tune, train, diagnose, losses = records()
+    train["regularized"]["runs"][3]["test_loss"] = value
+    expected = f"final record of arm regularized: got test_loss {value!r} at study 0, seed 3, expected .* above 0"
+    with pytest.raises(ValueError, match=expected):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
+
+
+def test_other_damage_to_runs_is_named() -> None:
+    tune, train, diagnose, losses = records()
+    damaged = copy.deepcopy(diagnose)
+    damaged["baseline"]["runs"][2]["smoothness"] = math.nan
+    with pytest.raises(ValueError, match="diagnosed record of arm baseline: got smoothness nan at study 0, seed 2"):
+        comparison.summarise(PARAMS, tune, train, damaged, losses)
+    damaged = copy.deepcopy(diagnose)
+    damaged["baseline"]["runs"][2]["layers"][1]["coefficient_of_variation"] = 0.0
+    with pytest.raises(ValueError, match=r"arm baseline: got coefficient_of_variation 0\.0 at study 0, seed 2"):
+        comparison.summarise(PARAMS, tune, train, damaged, losses)
+    for change, message in (
+        (lambda runs: runs.clear(), "got no runs"),
+        (lambda runs: runs[1].pop("test_loss"), "got a run without 'test_loss'"),
+        (lambda runs: runs.append(runs[0]), "got study 0, seed 0 twice"),
+    ):
+        damaged = copy.deepcopy(train)
+        change(damaged["baseline"]["runs"])
+        with pytest.raises(ValueError, match=f"final record of arm baseline: {message}"):
+            comparison.summarise(PARAMS, tune, damaged, diagnose, losses)
+
+
+def test_test_losses_of_another_shape_or_not_finite_are_named() -> None:
+    tune, train, diagnose, losses = records()
+    wrong = np.full_like(losses["baseline"], np.nan)
+    for arm, array in (("regularized", losses["baseline"][:2]), ("baseline", losses["baseline"][:, :9]),
+                       ("baseline", wrong)):  # fmt: skip
+        with pytest.raises(ValueError, match=f"test losses of arm {arm}: got shape .* expected shape"):
+            comparison.summarise(PARAMS, tune, train, diagnose, losses | {arm: array})
+
+
+@pytest.mark.parametrize("absent", ["all", "one"])
+def test_without_diagnosis_only_generalisation_is_judged(absent: str) -> None:
+    tune, train, diagnose, losses = records({"regularized": [-0.03, -0.031, -0.029, -0.03]})
+    if absent == "one":
+        del diagnose["regularized"]
+    result = comparison.summarise(PARAMS, tune, train, None if absent == "all" else diagnose, losses)
+    first, link = contrast(result), contrast(result, "smoothness")
+    assert first["verdict"] == "supported" and first["flags"] == [] and first["activity_percent"] is None
+    assert link["verdict"] == "no verdict" and link["effect_percent"] is None and "not diagnosed" in link["sentence"]
+    assert set(link) == set(first)
+    assert contrast(result, "smoothness", 1)["verdict"] == ("no verdict" if absent == "all" else "not supported")
+    assert "smoothness no verdict" in result["overall"][1]
+
+
+def test_one_study_has_no_interval() -> None:
+    result = summary({"regularized": [-0.03]})
+    first = contrast(result)
+    assert first["effect_percent"] == pytest.approx(100 * math.expm1(-0.03)) and first["verdict"] == "no verdict"
+    assert all(first[f"{name}_{end}"] is None for name in ("ci90", "ci95") for end in ("low", "high"))
+    assert "no interval from one study" in first["sentence"]
+    assert comparison.verdict_table(result).splitlines()[1].split()[-3:] == ["-", "no", "verdict"]
+
+
+def test_a_control_never_supports_the_hypothesis() -> None:
+    effects = [-0.03, -0.031, -0.029, -0.03]
+    only = PARAMS.model_copy(
+        update={"compare": PARAMS.compare.model_copy(update={"contrasts": (("regularized", "baseline"),)})}
+    )
+    made = records({"regularized": effects, "weight_decay": effects})
+    result = comparison.summarise(only, *made)
+    assert [contrast(result, number=n)["verdict"] for n in (0, 1)] == ["supported", "supported"]
+    assert result["overall"][0].startswith("No verdict on the hypothesis as a whole, which takes two contrasts")
+    assert "weight decay" not in result["overall"][0]
 
 
 def test_a_record_of_another_arm_is_caught() -> None:
@@ -165,7 +290,8 @@ def test_a_failed_run_gives_no_verdict_and_is_named() -> None:
     for link in comparison.LINKS:
         first = contrast(result, link)
         assert first["verdict"] == "no verdict" and first["effect_percent"] is None
-        assert "study 1, seed 102: the run failed" in first["sentence"]
+        assert "study 1, seed 102: the run of regularized failed" in first["sentence"]
+        assert first["n_studies"] == 4
     assert contrast(result, number=1)["verdict"] == "not supported"
     assert "no verdict" in comparison.verdict_table(result)
 
@@ -187,7 +313,7 @@ def test_boundary_and_budget_are_flagged() -> None:
     tune, train, diagnose, losses = records(cv={"regularized": 0.5})
     tune["regularized"]["studies"][2]["on_boundary"] = ["strength"]
     for study in tune["regularized"]["studies"]:
-        study["trials"] = [{"objective": 2.0 - 0.02 * number} for number in range(20)]
+        study["trials"] = [{"objective": 2.0 - 0.02 * number} for number in range(PARAMS.tuning.trials)]
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     assert contrast(result)["flags"] == ["budget-limited", "regularized: strength on the boundary in 1 of 4 studies"]
     # weight_decay tunes as many knobs, so the budget favours neither
@@ -198,7 +324,7 @@ def test_boundary_and_budget_are_flagged() -> None:
 def test_arms_carry_their_expected_best() -> None:
     tune, train, diagnose, losses = records()
     for study in tune["weight_decay"]["studies"]:
-        study["trials"] = [{"objective": None}] * 20
+        study["trials"] = [{"objective": None}] * PARAMS.tuning.trials
     arms = {arm["arm"]: arm for arm in comparison.summarise(PARAMS, tune, train, diagnose, losses)["arms"]}
     curve = arms["baseline"]["expected_best"]
     assert len(curve) == 20 and curve[0] == pytest.approx(np.mean([1.0 + 0.001 * n for n in range(20)]))
@@ -228,7 +354,15 @@ def test_the_flat_figures_come_first_and_are_few() -> None:
 
 
 def test_the_table_fits_a_terminal() -> None:
-    table = comparison.verdict_table(summary({"regularized": [-0.03, -0.031, -0.029, -0.03]}))
-    rows = table.splitlines()[:13]
-    assert len(table.splitlines()) == 15 and max(map(len, rows)) <= 110
-    assert "supported" in rows[1]
+    tune, train, diagnose, losses = records({"regularized": [-0.03, -0.031, -0.029, -0.03]})
+    tune["regularized"]["studies"][2]["on_boundary"] = ["strength"]
+    result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
+    lines = comparison.verdict_table(result).splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 110
+    assert lines[1].split()[-1] == "supported" and "regularized vs baseline" in lines[1]
+    assert " ".join(result["overall"]) in " ".join(lines)
+    assert "strength on the boundary in 1 of 4 studies" in " ".join(lines[13:])
+    many = result | {"contrasts": 9 * [c | {"arm": 60 * "x", "reference": 60 * "y"} for c in result["contrasts"]]}
+    lines = comparison.verdict_table(many).splitlines()
+    assert len(lines) == 25 and max(map(len, lines)) <= 110 and any("more lines in the summary" in row for row in lines)
+    assert lines[1].split()[-1] == "supported" and any(line.startswith("The hypothesis") for line in lines)

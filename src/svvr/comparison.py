@@ -1,6 +1,7 @@
 """From the arms' records to effects, verdicts and the sentences that a reader can quote (pure)."""
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,57 +20,136 @@ FIGURES = {
     "smoothness": "top Hessian eigenvalue",
     "gradient_stability": "coefficient of variation of the gradient norm",
 }
+COLUMNS, LINES = 110, 25  # of the verdict table
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 
 
 def summarise(
-    params: Params, tune: Records, train: Records, diagnose: Records, test_losses: Mapping[str, npt.NDArray[np.float32]]
+    params: Params,
+    tune: Records,
+    train: Records,
+    diagnose: Records | None,
+    test_losses: Mapping[str, npt.NDArray[np.float32]],
 ) -> dict[str, Any]:
     """Weigh the arms against each other.
 
     Args:
-        params: `compare`, the arms' references and knobs, and the tuning budget are read.
+        params: `compare`, the arms' references and knobs, the tuning budget and the selection rule are read.
         tune: arm -> its tuning record.
         train: arm -> its record of final runs.
-        diagnose: arm -> its record of diagnosed runs.
-        test_losses: arm -> (studies, n_test) per-example losses averaged over a study's runs.
+        diagnose: arm -> its record of diagnosed runs; None, or without an arm, where they were not measured.
+        test_losses: arm -> (studies, n_test) per-example losses averaged over a study's runs, nats.
 
     Returns:
         Flat figures first, then `overall` (sentences), `arms` and `contrasts`; effects in percent.
 
     Raises:
-        ValueError: where a record is of another arm, or two arms' runs are not paired.
+        ValueError: where a record is missing, of another arm or unusable, or two arms' runs are not paired.
     """
-    for kind, gathered in (("tuning", tune), ("final", train), ("diagnosed", diagnose)):
-        for arm, record in gathered.items():
-            if record["arm"] != arm:
-                raise ValueError(f"{kind} record of arm {arm}: got that of {record['arm']!r}")
+    diagnose = diagnose or {}
+    check_records(params, tune, train, diagnose)
+    pairs = pairs_to_compare(params)
+    for arm, reference in pairs:
+        check_pairing(arm, reference, train[arm], train[reference])
+    for arm, record in diagnose.items():
+        _check_diagnosed(arm, record, train[arm])
     curves = {arm: best_curve(record) for arm, record in tune.items()}
     contrasts = []
-    for arm, reference in pairs_to_compare(params):
-        flags = _flags(params, arm, reference, tune, curves)
-        active = activity(diagnose[arm], diagnose[reference], params.compare.min_activity)
+    for arm, reference in pairs:
+        common = {"activity_percent": None, "inactive": False, "inactive_studies": 0}
+        if diagnosed := arm in diagnose and reference in diagnose:
+            check_pairing(arm, reference, diagnose[arm], diagnose[reference])
+            common = activity(diagnose[arm], diagnose[reference], params.compare.min_activity)
+        inactive = ["penalty inactive"] if common["inactive"] and params.arms[arm].penalty.name != "none" else []
+        flags = [*inactive, *_flags(params, arm, reference, tune, curves)]
         for link in LINKS:
-            runs = train if link == "generalisation" else diagnose
-            check_pairing(arm, reference, train[arm], train[reference])
-            contrast = compare(params, arm, reference, link, runs[arm], runs[reference])
-            if link == "generalisation" and contrast["effect_percent"] is not None:
-                error = statistics.sampling_error(
-                    *(test_losses[each].mean(0, dtype=np.float64) for each in (arm, reference))
-                )
-                contrast["sampling_se_percent"] = (100 + contrast["effect_percent"]) * error
-            contrast |= active
-            inactive = ["penalty inactive"] if active["inactive"] and params.arms[arm].penalty.name != "none" else []
-            contrast["flags"] = [*inactive, *flags]
+            if link == "generalisation":
+                contrast = compare(params, arm, reference, link, train[arm], train[reference])
+                contrast["sampling_se_percent"] = _sampling_error(contrast, test_losses)
+            elif diagnosed:
+                contrast = compare(params, arm, reference, link, diagnose[arm], diagnose[reference])
+            else:
+                contrast = {**_rule(params, arm, reference, link), **_unknown(0, "its runs were not diagnosed")}
+            contrast |= {**common, "flags": flags}
             contrast["sentence"] = sentence(contrast, params.tuning.trials)
             contrasts.append(contrast)
     return {
         **_flat(contrasts),
-        "overall": overall(contrasts),
+        "overall": overall(contrasts, params.compare.contrasts, params.tuning.trials),
         "arms": _arms(tune, train, curves),
         "contrasts": contrasts,
     }
+
+
+def check_records(params: Params, tune: Records, train: Records, diagnose: Records) -> None:
+    """Refuse records that are missing, of other settings, or damaged.
+
+    Raises:
+        ValueError: naming the kind of record, the arm, what was got and what was expected.
+    """
+    for kind, gathered in (("tuning", tune), ("final", train), ("diagnosed", diagnose)):
+        absent = [arm for arm in params.arms if arm not in gathered]
+        if absent and gathered is not diagnose:
+            raise ValueError(f"{kind} record of arm {absent[0]}: got none, expected one of each arm")
+        for arm, record in gathered.items():
+            if record["arm"] != arm:
+                raise ValueError(f"{kind} record of arm {arm}: got that of {record['arm']!r}")
+    for arm, record in tune.items():
+        for study in record["studies"]:
+            if len(study["trials"]) != params.tuning.trials:
+                got = f"{len(study['trials'])} trials in study {study['study']}"
+                raise ValueError(f"tuning record of arm {arm}: got {got}, expected {params.tuning.trials}")
+    for arm, record in train.items():
+        if record.get("selection") != params.selection:
+            got = f"runs under selection {record.get('selection')!r}"
+            raise ValueError(f"final record of arm {arm}: got {got}, expected {params.selection!r}")
+        _check_runs(f"final record of arm {arm}", record, ("test_loss",))
+    for arm, record in diagnose.items():
+        _check_runs(f"diagnosed record of arm {arm}", record, SIMULTANEOUS)
+
+
+def _check_runs(name: str, record: Record, figures: Sequence[str]) -> None:
+    if not record["runs"]:
+        raise ValueError(f"{name}: got no runs, expected at least one")
+    seen: set[tuple[int, int]] = set()
+    for run in record["runs"]:
+        missing = [key for key in ("study", "seed", "initial_weights", *figures) if key not in run]
+        if missing:
+            raise ValueError(f"{name}: got a run without {missing[0]!r}, expected {sorted(run)[:4]} and that")
+        key = run["study"], run["seed"]
+        if key in seen:
+            raise ValueError(f"{name}: got study {key[0]}, seed {key[1]} twice, expected each run once")
+        seen.add(key)
+        values = [(figure, run[figure]) for figure in figures if run[figure] is not None]
+        values += [("coefficient_of_variation", layer["coefficient_of_variation"]) for layer in run.get("layers", [])]
+        for figure, value in values:
+            least = 0 if figure in ("test_loss", "coefficient_of_variation") else -math.inf  # the others are logarithms
+            if not isinstance(value, int | float) or not least < value < math.inf:
+                got = f"{figure} {value!r} at study {key[0]}, seed {key[1]}"
+                raise ValueError(f"{name}: got {got}, expected a finite number{' above 0' * (least == 0)}")
+
+
+def _check_diagnosed(arm: str, record: Record, of_final: Record) -> None:
+    final = {(run["study"], run["seed"], run["initial_weights"]) for run in of_final["runs"]}
+    for run in record["runs"]:
+        if (run["study"], run["seed"], run["initial_weights"]) not in final:
+            got = f"study {run['study']}, seed {run['seed']}, initial weights {run['initial_weights'][:12]}"
+            raise ValueError(f"diagnosed record of arm {arm}: got {got}, expected one of its final runs")
+
+
+def _sampling_error(contrast: Record, test_losses: Mapping[str, npt.NDArray[np.float32]]) -> float | None:
+    """Return the test-sampling standard error of an effect in percent, None where there is no effect."""
+    if contrast["effect_percent"] is None:
+        return None
+    arrays = [test_losses[contrast[role]] for role in ("arm", "reference")]
+    for role, array in zip(("arm", "reference"), arrays, strict=True):
+        expected = (contrast["n_studies"], arrays[0].shape[-1])
+        if array.shape != expected or not np.isfinite(array).all():
+            got = f"shape {array.shape}, {np.count_nonzero(~np.isfinite(array))} not finite"
+            raise ValueError(f"test losses of arm {contrast[role]}: got {got}, expected shape {expected}, all finite")
+    error = statistics.sampling_error(*(array.mean(0, dtype=np.float64) for array in arrays))
+    return float((100 + contrast["effect_percent"]) * error)
 
 
 def pairs_to_compare(params: Params) -> list[tuple[str, str]]:
@@ -84,18 +164,20 @@ def check_pairing(arm: str, reference: str, of_arm: Record, of_reference: Record
     """Refuse runs that are not paired: the same seeds in the same studies, from the same initial weights.
 
     Raises:
-        ValueError: naming arms, study and seed.
+        ValueError: naming arms, study and seed, and where they differ the hashes of the initial weights.
     """
+    subject = f"runs of {arm} and {reference} are not paired"
     keys = [[(run["study"], run["seed"]) for run in record["runs"]] for record in (of_arm, of_reference)]
-    if keys[0] != keys[1]:
-        other = sorted(set(keys[0]) ^ set(keys[1])) or keys[0]
-        raise ValueError(
-            f"runs of {arm} and {reference}: study and seed {other[0]} are not in both, expected equal seeds"
-        )
+    if odd := sorted(set(keys[0]) ^ set(keys[1])):
+        (study, seed), owner = odd[0], arm if odd[0] in keys[0] else reference
+        raise ValueError(f"{subject}: study {study}, seed {seed} is in {owner} alone, expected equal seeds")
     for one, two in zip(of_arm["runs"], of_reference["runs"], strict=True):
+        if (one["study"], one["seed"]) != (two["study"], two["seed"]):
+            where = f"study {one['study']}, seed {one['seed']} stands where {reference} has"
+            raise ValueError(f"{subject}: {where} study {two['study']}, seed {two['seed']}, expected one order")
         if one["initial_weights"] != two["initial_weights"]:
             raise ValueError(
-                f"runs of {arm} and {reference}, study {one['study']}, seed {one['seed']}: initial weights "
+                f"{subject}: study {one['study']}, seed {one['seed']}: initial weights "
                 f"{one['initial_weights'][:12]} and {two['initial_weights'][:12]} differ, expected the same ones"
             )
 
@@ -112,25 +194,11 @@ def compare(
     params: Params, arm: str, reference: str, link: str, of_arm: Record, of_reference: Record
 ) -> dict[str, Any]:
     """Compare two arms in one link."""
-    rule = params.compare
-    if link in SIMULTANEOUS:
-        margin = getattr(rule.link_margins, link)
-        inner, outer = (
-            statistics.simultaneous_level(each, len(SIMULTANEOUS)) for each in (rule.equivalence_level, rule.level)
-        )
-    else:
-        margin, inner, outer = rule.margin, rule.equivalence_level, rule.level
-    result: dict[str, Any] = {
-        "arm": arm,
-        "reference": reference,
-        "link": link,
-        "margin_percent": 100 * margin,
-        "equivalence_level": inner,
-        "level": outer,
-    }
+    result = _rule(params, arm, reference, link)
+    margin, inner, outer = _margin(params, link), result["equivalence_level"], result["level"]
     by_study, failed = _differences(link, of_arm, of_reference)
     if failed:
-        return {**result, **_UNKNOWN, "n_studies": len(by_study), "verdict": "no verdict", "reason": failed}
+        return {**result, **_unknown(len({run["study"] for run in of_arm["runs"]}), failed)}
     effects = [math.fsum(study) / len(study) for study in by_study]
     pairs: Floats = np.array([d for study in by_study for d in study])
     intervals = {name: statistics.mean_interval(effects, each) for name, each in (("ci90", inner), ("ci95", outer))}
@@ -146,7 +214,11 @@ def compare(
         "n_studies": len(effects),
         "n_pairs": len(pairs),
         "effect_percent": percent(intervals["ci95"][0]),
-        **{f"{name}_{end}": percent(v[i]) for name, v in intervals.items() for i, end in ((1, "low"), (2, "high"))},
+        **{
+            f"{name}_{end}": percent(v[i]) if len(effects) > 1 else None  # one study has no interval
+            for name, v in intervals.items()
+            for i, end in ((1, "low"), (2, "high"))
+        },
         "p_better": statistics.p_better(pairs),
         "verdict": decision,
         "reason": "fewer than 3 studies or 2 seeds: a smoke run" if smoke else None,
@@ -158,12 +230,38 @@ def compare(
     }
 
 
-_UNKNOWN: dict[str, Any] = {
-    **dict.fromkeys(("n_pairs", "effect_percent", "ci90_low", "ci90_high", "ci95_low", "ci95_high", "p_better")),
-    **dict.fromkeys(("studies_needed", "sampling_se_percent", "given_these_winners")),
-    "study_effects": [],
-    "pair_effects": [],
-}
+def _rule(params: Params, arm: str, reference: str, link: str) -> dict[str, Any]:
+    """Return what a contrast in a link is judged by."""
+    rule = params.compare
+    inner, outer = rule.equivalence_level, rule.level
+    if link in SIMULTANEOUS:
+        inner, outer = (statistics.simultaneous_level(each, len(SIMULTANEOUS)) for each in (inner, outer))
+    return {
+        "arm": arm,
+        "reference": reference,
+        "link": link,
+        "margin_percent": 100 * _margin(params, link),
+        "equivalence_level": inner,
+        "level": outer,
+    }
+
+
+def _margin(params: Params, link: str) -> float:
+    rule = params.compare
+    return float(getattr(rule.link_margins, link)) if link in SIMULTANEOUS else rule.margin
+
+
+def _unknown(n_studies: int, reason: str) -> dict[str, Any]:
+    """Return the figures of a contrast that cannot be judged."""
+    figures = ("n_pairs", "effect_percent", "ci90_low", "ci90_high", "ci95_low", "ci95_high", "p_better")
+    return {
+        "n_studies": n_studies,
+        **dict.fromkeys((*figures, "studies_needed", "sampling_se_percent", "given_these_winners")),
+        "study_effects": [],
+        "pair_effects": [],
+        "verdict": "no verdict",
+        "reason": reason,
+    }
 
 
 def percent(d: float) -> float:
@@ -178,7 +276,10 @@ def _differences(link: str, of_arm: Record, of_reference: Record) -> tuple[list[
         study = by_study.setdefault(one["study"], [])
         values = [figure_of(run, link) for run in (one, two)]
         if values[0] is None or values[1] is None:
-            return list(by_study.values()), f"study {one['study']}, seed {one['seed']}: the run failed"
+            failed = " and ".join(
+                record["arm"] for record, value in zip((of_arm, of_reference), values, strict=True) if value is None
+            )
+            return [], f"study {one['study']}, seed {one['seed']}: the run of {_words(failed)} failed"
         study.append(values[0] - values[1])
     return list(by_study.values()), None
 
@@ -241,11 +342,13 @@ def sentence(contrast: Record, trials: int) -> str:
     subject = f"{_words(contrast['arm'])} against {_words(contrast['reference'])}, {contrast['link'].replace('_', ' ')}"
     if contrast["effect_percent"] is None:
         return f"{subject}: no verdict, since {contrast['reason']}."
+    interval = "no interval from one study"
+    if contrast["ci95_low"] is not None:
+        ends = f"{contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f}"
+        interval = f"{100 * contrast['level']:.3g} % interval {ends}; {contrast['n_studies']} studies"
     result = (
         f"{subject}: the {FIGURES[contrast['link']]} changes by {contrast['effect_percent']:+.2f} % "
-        f"({100 * contrast['level']:.3g} % interval {contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f}; "
-        f"{contrast['n_studies']} studies, {contrast['n_pairs']} pairs) at a budget of {trials} trials: "
-        f"{contrast['verdict']}"
+        f"({interval}, {contrast['n_pairs']} pairs) at a budget of {trials} trials: {contrast['verdict']}"
     )
     if contrast["verdict"] == "inconclusive":
         needed = contrast["studies_needed"]
@@ -261,26 +364,32 @@ def _words(arm: str) -> str:
     return arm.replace("_", " ")
 
 
-def overall(contrasts: Sequence[Record]) -> list[str]:
-    """Say what the links of the first contrast hold, and whether the hypothesis is supported."""
-    decisive = [c for c in contrasts if c["link"] == "generalisation"][:2]
-    if not decisive:
+def overall(contrasts: Sequence[Record], listed: Sequence[tuple[str, str]], trials: int) -> list[str]:
+    """Say what the links of the first contrast hold, and whether the hypothesis is supported.
+
+    Args:
+        contrasts: entries of the summary.
+        listed: (arm, reference) in params; the first two decide, never an arm's declared reference.
+        trials: the tuning budget.
+    """
+    if not listed:
         return []
-    first = [c for c in contrasts if (c["arm"], c["reference"]) == (decisive[0]["arm"], decisive[0]["reference"])]
-    chain = sorted(first, key=lambda c: (*SIMULTANEOUS, "generalisation").index(c["link"]))
+    found = {(c["arm"], c["reference"], c["link"]): c for c in contrasts}
+    decisive = [found[arm, reference, "generalisation"] for arm, reference in listed[:2]]
+    chain = [found[*listed[0], link] for link in (*SIMULTANEOUS, "generalisation")]
     links = ", ".join(f"{c['link'].replace('_', ' ')} {c['verdict']}" for c in chain)
     verdicts = [c["verdict"] for c in decisive]
     names = " and ".join(f"{_words(c['arm'])} against {_words(c['reference'])} ({c['verdict']})" for c in decisive)
-    if "no verdict" in verdicts:
-        conclusion = f"No verdict on the hypothesis: {names}."
+    budget = f"at a budget of {trials} trials"
+    if len(decisive) < 2:
+        conclusion = f"No verdict on the hypothesis as a whole, which takes two contrasts, {budget}: {names}."
+    elif "no verdict" in verdicts:
+        conclusion = f"No verdict on the hypothesis {budget}: {names}."
     elif all(each == "supported" for each in verdicts):
-        conclusion = f"The hypothesis is supported: {names}."
+        conclusion = f"The hypothesis is supported {budget}: {names}."
     else:
-        conclusion = f"The hypothesis as a whole is not established: {names}; it takes both to be supported."
-    return [
-        conclusion,
-        f"Link by link, {_words(decisive[0]['arm'])} against {_words(decisive[0]['reference'])}: {links}.",
-    ]
+        conclusion = f"The hypothesis as a whole is not established {budget}: {names}; it takes both to be supported."
+    return [conclusion, f"Link by link, {_words(listed[0][0])} against {_words(listed[0][1])}: {links}."]
 
 
 def _flat(contrasts: Sequence[Record]) -> dict[str, Any]:
@@ -311,20 +420,36 @@ def _arms(tune: Records, train: Records, curves: Mapping[str, list[float] | None
 
 
 def verdict_table(summary: Record) -> str:
-    """Return the verdicts as a table of plain text, one line a contrast and link, and the overall sentences."""
+    """Return the verdicts as plain text: a line a contrast and link, then flags and the overall sentences.
+
+    At most LINES lines of COLUMNS characters; the first rows and notes are kept where there are more.
+    """
     rows = [("contrast", "link", "effect", "interval", "verdict"), *_rows(summary["contrasts"])]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *summary["overall"]])
+    widths[0] = min(widths[0], COLUMNS - sum(widths[1:]) - 2 * 4)
+    table = [
+        "  ".join(cell[:width].ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    flagged = [
+        f"{_words(c['arm'])} vs {_words(c['reference'])}: {'; '.join(c['flags'])}."
+        for c in summary["contrasts"]
+        if c["link"] == "generalisation" and c["flags"]
+    ]
+    notes = [line for note in [*summary["overall"], *flagged] for line in textwrap.wrap(note, COLUMNS)]
+    notes = _shorten(notes, LINES - min(len(table), LINES // 2 + 1))
+    return "\n".join([*_shorten(table, LINES - len(notes)), *notes])
+
+
+def _shorten(lines: list[str], n: int) -> list[str]:
+    return lines if len(lines) <= n else [*lines[: n - 1], f"... and {len(lines) - n + 1} more lines in the summary"]
 
 
 def _rows(contrasts: Sequence[Record]) -> Iterator[tuple[str, str, str, str, str]]:
     for c in contrasts:
-        known = c["effect_percent"] is not None
         yield (
             f"{_words(c['arm'])} vs {_words(c['reference'])}",
             c["link"].replace("_", " "),
-            f"{c['effect_percent']:+.2f} %" if known else "-",
-            f"{c['ci95_low']:+.2f} to {c['ci95_high']:+.2f}" if known else "-",
+            f"{c['effect_percent']:+.2f} %" if c["effect_percent"] is not None else "-",
+            f"{c['ci95_low']:+.2f} to {c['ci95_high']:+.2f}" if c["ci95_low"] is not None else "-",
             c["verdict"],
         )
