@@ -42,6 +42,9 @@ def main(params: Params) -> None:
             boundary=params.compare.boundary,
         )
     count.close()
+    for study in studies:
+        for knob in study["on_boundary"]:
+            stage.log.info("tune@%s: study %d: %s is on the boundary of its range", arm, study["study"], knob)
     record = {"arm": arm, "penalty": params.arms[arm].penalty.name, **tuning.summary(studies), "studies": studies}
     records.write_json(Path(f"metrics/tune/{arm}.json"), record)
 

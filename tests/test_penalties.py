@@ -1,5 +1,8 @@
 """Penalties against autograd through a decomposition."""
 
+import importlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -176,3 +179,57 @@ def test_a_penalty_of_the_wrong_shape_or_not_finite_is_named(monkeypatch: pytest
     monkeypatch.setattr(none, "penalty", lambda W: (W.sum((-2, -1)) * 0).sqrt())
     with pytest.raises(ValueError, match="penalty 'none': got a gradient that is not finite"):
         penalties.gradient("none")(W)
+
+
+def singular_values(W: torch.Tensor) -> np.ndarray:
+    return np.linalg.svd(W.detach().double().numpy(), compute_uv=False)
+
+
+ORACLES = {
+    "l2": lambda s: (s**2).sum(-1) / 2,
+    "spectral_norm": lambda s: s.max(-1) ** 2 / 2,
+    "orthogonality": lambda s: ((s**2 - 1) ** 2).sum(-1),
+    "condition_number": lambda s: s.max(-1) ** 2 / 2 - (s**2).mean(-1) / 2,
+    "sv_variation": lambda s: s.var(-1) / s.mean(-1) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("shape", [(4, 6), (2, 6, 4), (2, 3, 5, 5)])
+def test_each_penalty_is_its_formula_in_singular_values(name: str, shape: tuple[int, ...]) -> None:
+    W = matrices(*shape)
+    module = importlib.import_module(f"svvr.penalties.{name}")
+    np.testing.assert_allclose(module.penalty(W).numpy(), ORACLES[name](singular_values(W)), rtol=1e-10)
+    assert module.penalty(W.float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_each_penalty_s_gradient_is_a_difference_quotient(name: str) -> None:
+    W, direction, h = matrices(3, 4, 5), matrices(3, 4, 5, seed=1), 1e-6
+    module = importlib.import_module(f"svvr.penalties.{name}")
+    slope = (penalties.gradient(name)(W) * direction).sum((-2, -1))
+    quotient = (module.penalty(W + h * direction) - module.penalty(W - h * direction)) / (2 * h)
+    torch.testing.assert_close(slope, quotient, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["condition_number", "sv_variation"])
+def test_a_single_singular_value_is_refused_where_it_means_nothing(name: str) -> None:
+    module = importlib.import_module(f"svvr.penalties.{name}")
+    with pytest.raises(ValueError, match=rf"weights of {name}: got shape \(3, 1\), expected m, n >= 2"):
+        module.penalty(torch.ones(3, 1))
+    assert module.penalty(torch.eye(4)[None]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_scale_free_penalty_is_free_of_scale() -> None:
+    from svvr.penalties import sv_variation
+
+    W = matrices(3, 4, 5)
+    torch.testing.assert_close(sv_variation.penalty(7 * W), sv_variation.penalty(W))
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_each_penalty_trains(name: str, tiny_data: Arrays) -> None:
+    run = Run(seed=1, lr=0.01, penalty=name, strength=0.05, hidden=(8, 7), epochs=3, batch_size=32)
+    (result,) = training.train([run], tiny_data)
+    (plain,) = training.train([replace(run, penalty="none", strength=0.0)], tiny_data)
+    assert result["complete"] and not np.array_equal(result["weights"], plain["weights"])

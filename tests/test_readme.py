@@ -50,10 +50,8 @@ def test_the_dose_response() -> None:
     assert f"from ln κ {kappa[0]:.2f} to {kappa[-1]:.2f}" in text
     assert kappa == sorted(kappa, reverse=True)
     strengths = record["strengths"]
-    assert (
-        f"from {test[0]:.3f} to {test[best]:.3f} at strength {strengths[best]:g} and is {test[-1]:.3f} at {strengths[-1]:g}"
-        in text
-    )
+    turn = f"from {test[0]:.3f} to {test[best]:.3f} at strength {strengths[best]:g}"
+    assert f"{turn} and is {test[-1]:.3f} at {strengths[-1]:g}" in text
 
 
 def test_the_replication() -> None:
