@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svvr import execution
+from svvr import cache, execution
 from svvr.execution import Work, evaluate, workers
 from svvr.records import Arrays
 
@@ -34,10 +34,10 @@ WORK = Work(square, lambda unit: ["svvr.seeds"], lambda unit: unit.kind, chunk=3
 DATA: Arrays = {"offset": np.array(10)}
 
 
-def results(units: Sequence[Square], cache: Path | None = None, data: Arrays = DATA) -> list[int]:
+def results(units: Sequence[Square], folder: Path | None = None, data: Arrays = DATA) -> list[int]:
     calls.clear()
     with ThreadPoolExecutor(2) as executor:
-        return [int(each["result"]) for each in evaluate(units, WORK, data, executor, cache)]
+        return [int(each["result"]) for each in evaluate(units, WORK, data, executor, folder)]
 
 
 UNITS = [Square(5), Square(1, "b"), Square(7), Square(2), Square(3, "b"), Square(4), Square(6), Square(8)]
@@ -110,7 +110,7 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(tmp_path: Path) -> No
     for age, path in enumerate(entries):
         os.utime(path, (1000 - age, 1000 - age))
     results([Square(5)], tmp_path)  # a look-up is a use
-    execution.prune(tmp_path, 3 * size)
+    cache.prune(tmp_path, 3 * size)
     assert len(list(tmp_path.glob("*/*.npz"))) == 3
     results([Square(5)], tmp_path)
     assert calls == []

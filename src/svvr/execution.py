@@ -11,10 +11,9 @@ import json
 import multiprocessing
 import os
 import signal
-import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from svvr.cache import look_up, store
 from svvr.lifetime import when_orphaned
-from svvr.records import Arrays, RecordError, array_hash, arrays_from, npz_bytes, write_bytes
+from svvr.records import Arrays, array_hash
 
 CHUNK = 8  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
-CACHE_LIMIT = 2 * 2**30  # bytes
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def evaluate(
     work: Work,
     data: Arrays,
     executor: Executor,
-    cache: Path | None = None,
+    folder: Path | None = None,
     finished: Callable[[int], None] = lambda n: None,
 ) -> list[Arrays]:
     """Compute units, or look them up.
@@ -100,17 +99,17 @@ def evaluate(
         work: what to do with them.
         data: the arrays that each unit reads.
         executor: where chunks are computed.
-        cache: folder of finished results; None to do without.
+        folder: of finished results, where they are kept; None to do without.
         finished: called with the number of units that have just become available.
 
     Returns:
         The results in the order of the units.
     """
-    keys = [unit_key(unit, work.modules(unit), data) for unit in units] if cache else []
+    keys = [unit_key(unit, work.modules(unit), data) for unit in units] if folder else []
     results: dict[int, Arrays] = {}
-    if cache:
+    if folder:
         for index, key in enumerate(keys):
-            hit = _look_up(cache, key)
+            hit = look_up(folder, key)
             if hit is not None:
                 results[index] = hit
     if results:
@@ -122,8 +121,8 @@ def evaluate(
     for future in as_completed(futures):
         for index, result in zip(futures[future], future.result(), strict=True):
             results[index] = result
-            if cache:
-                _store(cache, keys[index], result)
+            if folder:
+                store(folder, keys[index], result)
         finished(len(futures[future]))
     return [results[index] for index in range(len(units))]
 
@@ -169,48 +168,3 @@ def _source_hash(module: str) -> str:
     if spec is None or spec.origin is None:
         raise ValueError(f"module of a unit: got {module!r}, expected one that can be imported")
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-
-
-def _entry(cache: Path, key: str) -> Path:
-    return cache / key[:2] / f"{key}.npz"
-
-
-def _look_up(cache: Path, key: str) -> Arrays | None:
-    """Return a kept result; a damaged or foreign entry is dropped with a warning, never believed."""
-    path = _entry(cache, key)
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    try:
-        arrays = arrays_from(content, path, "seal")
-        seal = str(arrays.pop("seal"))
-        if seal != _seal(key, arrays):
-            raise RecordError(f"{path}: expected the result of another unit or other bytes")
-    except RecordError as error:
-        warnings.warn(f"result cache: dropped a damaged entry ({error})", stacklevel=2)
-        with suppress(OSError):
-            path.unlink()
-        return None
-    with suppress(OSError):
-        os.utime(path)  # pruning takes what was not used for longest
-    return arrays
-
-
-def _store(cache: Path, key: str, result: Arrays) -> None:
-    write_bytes(_entry(cache, key), npz_bytes({**result, "seal": np.array(_seal(key, result))}))
-
-
-def _seal(key: str, arrays: Mapping[str, Any]) -> str:
-    hashes = {name: array_hash(array) for name, array in arrays.items()}
-    return hashlib.sha256(json.dumps([key, hashes], sort_keys=True).encode()).hexdigest()
-
-
-def prune(cache: Path, limit: int = CACHE_LIMIT) -> None:
-    """Remove the entries that were not used for longest until the cache is within its limit in bytes."""
-    entries = sorted(cache.glob("*/*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
-    total = 0
-    for path in entries:
-        total += path.stat().st_size
-        if total > limit:
-            path.unlink()

@@ -13,6 +13,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from svvr.cache import prune
 from svvr.lifetime import when_orphaned
 from svvr.params import Params, ParamsError, load
 from svvr.records import RecordError, file_hash
@@ -38,6 +39,8 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
             watched = [params, *inputs]
             before = _hashes([*watched, *_own_code()])
             main(load(params))
+            if folder := cache_folder():
+                prune(folder)
             _refuse_change(before, _hashes([*watched, *_own_code()]))
     except (ParamsError, RecordError, ValueError, ConnectionError) as error:
         sys.exit(f"{name}: {error}")

@@ -1,0 +1,1 @@
+"""What the Makefile offers beside the pipeline."""

@@ -1,0 +1,65 @@
+"""Recompute everything in a temporary clone and compare every metrics file with the committed one.
+
+Where package versions and processor features are those of the committed run, the bytes must be equal; elsewhere each
+contrast's effect must lie within the committed interval.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PLATFORM = ("python", "torch", "numpy", "scipy", "optuna", "mnist1d", "machine", "cpu_capability")
+Texts = dict[str, str]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "-q", str(Path.cwd()), str(clone)], check=True)
+        committed = read(clone)
+        if subprocess.run(["dvc", "repro", "-f"], cwd=clone, env=os.environ | {"SVVR_CACHE": "off"}).returncode:
+            sys.exit("verify: a stage failed in the clone")
+        recomputed = read(clone)
+    alike = platforms(committed) == platforms(recomputed)
+    differences = other_bytes(committed, recomputed) if alike else outside(committed, recomputed)
+    if differences:
+        sys.exit("\n".join(f"verify: {line}" for line in differences))
+    how = "byte for byte" if alike else "within the intervals (other package versions or processor features)"
+    print(f"verify: {len(committed)} metrics files agree {how}")
+
+
+def read(folder: Path) -> Texts:
+    """Return the text of every metrics file below a folder."""
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted((folder / "metrics").rglob("*.json"))}
+
+
+def platforms(texts: Texts) -> list[list[Any]]:
+    """Return what the last digits of each arm's runs depend on, beside code and data."""
+    records = [json.loads(text) for name, text in texts.items() if "/provenance/" in name]
+    return [[record.get(key) for key in PLATFORM] for record in records]
+
+
+def other_bytes(committed: Texts, recomputed: Texts) -> list[str]:
+    """Name the files whose bytes differ, provenance left out."""
+    names = [name for name in sorted(committed | recomputed) if "/provenance/" not in name]
+    return [f"{name}: got other bytes" for name in names if committed.get(name) != recomputed.get(name)]
+
+
+def outside(committed: Texts, recomputed: Texts) -> list[str]:
+    """Name the contrasts whose recomputed effect lies outside the committed interval."""
+    old, new = (json.loads(texts["metrics/summary.json"])["contrasts"] for texts in (committed, recomputed))
+    lines = []
+    for one, two in zip(old, new, strict=True):
+        low, high, effect = one["ci95_low"], one["ci95_high"], two["effect_percent"]
+        if low is not None and (effect is None or not low <= effect <= high):
+            subject = f"{one['arm']} vs {one['reference']}, {one['link']}"
+            lines.append(f"{subject}: got an effect of {effect} %, expected one from {low:.2f} to {high:.2f} %")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
