@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -318,15 +319,93 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_a_killed_stage_resumes_with_the_same_bytes(copy: Copy) -> None:
-    expected = (copy.folder / "metrics/tune/regularized.json").read_bytes()
+def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) -> None:
+    """20 kills over tune, train and diagnose, from an empty cache; then each is run to its end."""
+    before = copy.results()
     shutil.rmtree(copy.folder / ".cache/svvr")
-    for delay in (1.8, 2.1, 2.4):
+    rng = random.Random(0)
+    for number in range(20):
+        script = f"stages/{('tune', 'train', 'diagnose')[number % 3]}.py"
         process = subprocess.Popen(
-            ["python", "stages/tune.py", "regularized"], cwd=copy.folder, env=copy.environment() | {"PYTHONPATH": "src"}
-        )
-        time.sleep(delay)
+            ["python", script, "regularized"], cwd=copy.folder, env=copy.environment() | {"PYTHONPATH": "src"},
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(rng.uniform(0.2, 2.5))
         process.kill()
         process.wait()
-    copy.run("python", "stages/tune.py", "regularized", PYTHONPATH="src")
-    assert (copy.folder / "metrics/tune/regularized.json").read_bytes() == expected
+    for stage in OF_ARM:
+        copy.run("python", f"stages/{stage}.py", "regularized", PYTHONPATH="src")
+    assert copy.results() == before
+    assert not [path for path in copy.folder.rglob(".*.json.*") if path.is_file()]
+
+
+def test_dvc_killed_with_its_stage_resumes_with_the_same_lock(copy: Copy) -> None:
+    command = ["dvc", "repro", "-f", "-s", "tune@regularized"]
+    copy.run(*command)
+    lock, results = (copy.folder / "dvc.lock").read_bytes(), copy.results()
+    copy.run("git", "checkout", "-q", "--", ".")
+    shutil.rmtree(copy.folder / ".cache/svvr")
+    process = subprocess.Popen(
+        command, cwd=copy.folder, env=copy.environment(), start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    time.sleep(4)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    copy.run(*command)
+    assert (copy.folder / "dvc.lock").read_bytes() == lock and copy.results() == results
+
+
+def test_a_diverging_arm_is_recorded_as_failed_and_gets_no_verdict(copy: Copy) -> None:
+    tune = copy.folder / "metrics/tune/regularized.json"
+    record = json.loads(tune.read_text())
+    record["studies"][1]["best"]["lr"] = 1e30
+    tune.write_text(json.dumps(record))
+    for script in (("train.py", "regularized"), ("diagnose.py", "regularized"), ("compare.py",)):
+        copy.run("python", f"stages/{script[0]}", *script[1:], PYTHONPATH="src")
+    train = copy.json("train/regularized.json")
+    failed = [run for run in train["runs"] if run["state"] == "failed"]
+    assert train["n_failed"] == len(failed) == 2 and all(run["test_loss"] is None for run in failed)
+    first = copy.json("summary.json")["contrasts"][0]
+    assert first["verdict"] == "no verdict" and "study 1" in first["sentence"]
+
+
+def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
+    params = copy.params()
+    params["tuning"]["space"]["lr"] = {"low": 1.0e29, "high": 1.0e30}
+    copy.write_params(params)
+    output = copy.run("python", "stages/tune.py", "baseline", status=1, PYTHONPATH="src")
+    assert output.splitlines()[-1] == (
+        "tune@baseline: arm baseline, study 0: all 3 trials failed, expected at least one to converge"
+    )
+    assert "Traceback" not in output
+
+
+def test_an_output_that_cannot_be_written_is_one_line(copy: Copy) -> None:
+    shutil.rmtree(copy.folder / "metrics/tune")
+    (copy.folder / "metrics/tune").write_text("a file in the folder's place")
+    try:
+        output = copy.run("python", "stages/tune.py", "baseline", status=1, PYTHONPATH="src")
+        assert "metrics/tune/baseline.json: cannot be written" in output and "Traceback" not in output
+    finally:
+        (copy.folder / "metrics/tune").unlink()
+
+
+@pytest.mark.parametrize(
+    "name,edit,message",
+    [
+        ("train/regularized.json", lambda r: r["runs"].pop(), "regularized"),
+        ("train/regularized.json", lambda r: r.update(arm="baseline"), "got that of 'baseline'"),
+        ("train/baseline.json", lambda r: r["runs"][0].update(seed=1), "seed"),
+        ("train/baseline.json", lambda r: r["runs"][0].update(initial_weights="trained"), "initial weights"),
+        ("diagnose/baseline.json", lambda r: r["runs"][0].update(smoothness="flat"), "smoothness"),
+        ("tune/baseline.json", lambda r: r["studies"][0]["trials"].pop(), "trials"),
+    ],
+)
+def test_a_tampered_record_is_one_line(copy: Copy, name: str, edit: Any, message: str) -> None:
+    path, before = copy.folder / "metrics" / name, (copy.folder / "metrics/summary.json").read_bytes()
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+    output = copy.run("python", "stages/compare.py", status=1, PYTHONPATH="src")
+    assert message in output and "Traceback" not in output and len(output.splitlines()) == 1
+    assert (copy.folder / "metrics/summary.json").read_bytes() == before

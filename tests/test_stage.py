@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_a_known_error_is_one_line_and_status_1(error: Exception) -> None:
     with pytest.raises(SystemExit) as ended:
         run(fail)
     assert ended.value.code == f"tune@a: {error}"
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    def fail(params: Params) -> None:
+        raise BrokenProcessPool("terminated abruptly")
+
+    with pytest.raises(SystemExit, match=r"tune@a: a worker was killed, .* finished runs are kept"):
+        run(fail)
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -26,7 +26,7 @@ def studies(folder: Path, params: Path) -> optuna.storages.InMemoryStorage:
 def _trial(trial: dict[str, Any], settings: dict[str, Any], arm: str) -> optuna.trial.FrozenTrial:
     ranges = settings["tuning"]["space"] | {"strength": settings["arms"][arm]["penalty"].get("strength")}
     values = trial["params"]
-    distributions = {
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
         knob: optuna.distributions.FloatDistribution(float(ranges[knob]["low"]), float(ranges[knob]["high"]), log=True)
         for knob in values
     }

@@ -116,8 +116,9 @@ def evaluate(
         finished(len(results))
     missing = [index for index in range(len(units)) if index not in results]
     futures: dict[Future[list[Arrays]], list[int]] = {}
-    for indices in _chunks(units, missing, work):
-        futures[executor.submit(work.compute, [units[i] for i in indices], data)] = indices
+    shared, n_workers = _share(data, executor) if missing else (data, 1)
+    for indices in _chunks(units, missing, work, n_workers):
+        futures[executor.submit(work.compute, [units[i] for i in indices], shared)] = indices
     for future in as_completed(futures):
         for index, result in zip(futures[future], future.result(), strict=True):
             results[index] = result
@@ -127,11 +128,24 @@ def evaluate(
     return [results[index] for index in range(len(units))]
 
 
-def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work) -> list[list[int]]:
+def _share(data: Arrays, executor: Executor) -> tuple[Any, int]:
+    """Send the data to every worker of a cluster once.
+
+    Returns:
+        What stands for the data in a submission, and the number of workers.
+    """
+    if not type(executor).__module__.startswith("distributed."):
+        return data, os.cpu_count() or 1
+    from distributed import default_client
+
+    client = default_client()  # type: ignore[no-untyped-call]
+    return client.scatter([data], broadcast=True)[0], max(1, sum(client.nthreads().values()))
+
+
+def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work, n_workers: int) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = {}
     for index in missing:
         groups.setdefault(work.stackable(units[index]), []).append(index)
-    n_workers = os.cpu_count() or 1
     chunks = []
     for group in groups.values():
         rounds = -(-len(group) // (work.chunk * n_workers))

@@ -101,7 +101,7 @@ def backward(models: Stack, activations: Sequence[Tensor], delta: Tensor, gradie
     torch.sum(delta, dim=2, out=gradient.biases[last])
     upstream = torch.bmm(delta.mT, models.weights[last])
     for layer in range(last - 1, -1, -1):
-        upstream.mul_(activations[layer + 1] > 0)  # ReLU passes where it was active
+        upstream.mul_(activations[layer + 1].sign())  # ReLU passes where it was active; no conversion from bool
         torch.bmm(upstream.mT, activations[layer], out=gradient.weights[layer])
         torch.sum(upstream, dim=1, out=gradient.biases[layer])
         if layer:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -42,6 +43,8 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
             if folder := cache_folder():
                 prune(folder)
             _refuse_change(before, _hashes([*watched, *_own_code()]))
+    except BrokenExecutor:
+        sys.exit(f"{name}: a worker was killed, perhaps for want of memory; finished runs are kept, run it again")
     except (ParamsError, RecordError, ValueError, ConnectionError) as error:
         sys.exit(f"{name}: {error}")
 

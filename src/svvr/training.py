@@ -111,6 +111,8 @@ def train(runs: Sequence[Run], data: Arrays) -> list[Arrays]:
     """
     if len({stackable(run) for run in runs}) != 1:
         raise ValueError(f"runs of a stack: got {len(runs)} of different kinds, expected the same penalty and shape")
+    if runs[0].device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("training.device: got cuda, expected cpu, since torch finds no GPU")
     torch.set_num_threads(1)
     with torch.no_grad():
         return _train(runs, data)

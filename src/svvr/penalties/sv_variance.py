@@ -53,7 +53,7 @@ def gradient(W: Tensor) -> Tensor:
         (..., m, n), of W's dtype.
     """
     k = min(W.shape[-2:])
-    finite = torch.isfinite(W).all(-1).all(-1)[..., None, None]
+    finite = torch.isfinite(W.sum((-2, -1), keepdim=True))
     safe = W if bool(finite.all()) else torch.where(finite, W, 0.0)
     Q = polar_factor(safe)
     mean = (safe * Q).sum((-2, -1), keepdim=True) / k  # trace(Q' W) is the sum of the singular values
