@@ -3,22 +3,22 @@
 Both sides alternate in one process, so that a drift of the machine meets both. Run with `make bench`.
 """
 
+import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import reference
-from svvr import data, execution, penalties, training
+from svvr import data, diagnosis, execution, penalties, training
 
-Pair = tuple[str, Callable[[], object], Callable[[], object], float, float]
 THREADS = os.cpu_count() or 1
 
 
@@ -43,18 +43,36 @@ def compare(
 
 def penalty_rows() -> None:
     gradient = penalties.gradient("sv_variance")
-    for K, m, n in ((64, 40, 128), (64, 128, 128), (64, 10, 128), (16, 512, 512), (1, 1024, 1024)):
-        W = (torch.rand(K, m, n, generator=torch.Generator().manual_seed(0)) * 2 - 1) / n**0.5
-        parts = W.split(max(1, K // THREADS))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for K, m, n in ((64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024)):
+            W = (torch.rand(K, m, n, generator=torch.Generator().manual_seed(0)) * 2 - 1) / n**0.5
+            parts = W.split(min(execution.CHUNK, -(-K // THREADS)))
+            few = W[: max(1, K // 8)]  # autograd through svdvals is slow enough to be timed on fewer
+            compare(
+                f"penalty gradient, {K} of {m} x {n}",
+                lambda few=few: reference.penalty_gradient(few),
+                lambda parts=parts: list(pool.map(gradient, parts)),
+                len(few),
+                K,
+                5,
+            )
 
-        def ours(parts: tuple[torch.Tensor, ...] = parts) -> None:
-            for part in parts:
-                gradient(part)
 
-        compare(f"penalty gradient {m} x {n}, one core", lambda W=W: reference.penalty_gradient(W), ours, K, K, 5)
+def hessian_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
+    runs = [training.Run(seed, 0.004) for seed in range(8)]
+    weights = [result["weights"] for result in training.train(runs, splits)]
+    units = [diagnosis.Measurement(run.seed, each, run.hidden, 1e-3) for run, each in zip(runs, weights, strict=True)]
+    compare(
+        "top Hessian eigenvalue, relative residual 1e-3",
+        lambda: [reference.top_eigenvalue(splits, each) for each in weights],
+        lambda: execution.evaluate(units, diagnosis.WORK, splits, executor),
+        len(units),
+        len(units),
+        3,
+    )
 
 
-def training_rows(splits: dict[str, np.ndarray], executor: execution.Executor) -> None:
+def training_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
     work = execution.Work(training.train, training.modules, training.stackable)
     for name, strength in (("baseline", 0.0), ("regularized", 0.3)):
         penalty = "sv_variance" if strength else "none"
@@ -69,15 +87,20 @@ def training_rows(splits: dict[str, np.ndarray], executor: execution.Executor) -
         )
 
 
-def scaling_rows(splits: dict[str, np.ndarray], executor: execution.Executor) -> None:
+def scaling_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
     work = execution.Work(training.train, training.modules, training.stackable)
     for n in (1, 4, 16, 64, 256):
         runs = [training.Run(seed, 0.004) for seed in range(n)]
         each = seconds(lambda runs=runs: execution.evaluate(runs, work, splits, executor), 1) / n
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-        print(
-            f"{f'baseline run, {n} asked for':<44} {'':>11} {each * 1e3:>11.2f} {'':>7}  {peak:.0f} MiB at most so far"
-        )
+        pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+        peak = sum(peak_memory(pid) for pid in pids if pid)
+        print(f"{f'baseline run, {n} asked for':<44} {'':>11} {each * 1e3:>11.2f} {'':>7}  {peak:.0f} MiB so far")
+
+
+def peak_memory(pid: int) -> float:
+    """Return a process's largest resident memory so far in MiB (Linux)."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def start_up_rows() -> None:
@@ -100,8 +123,10 @@ def main() -> None:
     print(f"{THREADS} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'milliseconds a unit (medians)':<44} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
     with execution.workers() as executor:
+        list(executor.map(abs, range(THREADS)))  # starts the workers before torch starts threads here
         training_rows(splits, executor)
         scaling_rows(splits, executor)
+        hessian_rows(splits, executor)
     penalty_rows()
     start_up_rows()
 

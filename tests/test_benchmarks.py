@@ -1,0 +1,36 @@
+"""The benchmark's reference side does the same work as the engine."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import reference
+from svvr import data, diagnostics, penalties, training
+from svvr.records import Arrays
+
+
+@pytest.fixture(scope="module")
+def splits() -> Arrays:
+    return data.splits(42, 10, 1042)[0]
+
+
+def test_the_reference_penalty_is_ours() -> None:
+    W = torch.randn(3, 10, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        reference.penalty_gradient(W), penalties.gradient("sv_variance")(W), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_the_reference_run_learns_as_ours(strength: float, splits: Arrays) -> None:
+    theirs = [reference.train(splits, 0.004, strength, epochs=3, seed=seed) for seed in range(3)]
+    runs = [training.Run(seed, 0.004, 0, "sv_variance", strength, epochs=3) for seed in range(3)]
+    ours = [result["validation_loss"][-1] for result in training.train(runs, splits)]
+    assert np.mean(theirs) == pytest.approx(np.mean(ours), rel=0.05)
+
+
+def test_the_reference_eigenvalue_is_ours(splits: Arrays) -> None:
+    weights = training.train([training.Run(0, 0.004, epochs=3)], splits)[0]["weights"]
+    x, y = splits["x_train"], splits["y_train"]
+    ours = diagnostics.top_eigenvalue(weights, (40, 128, 128, 10), x, y, 1e-3, 0)[0]
+    assert reference.top_eigenvalue(splits, weights) == pytest.approx(ours, rel=0.01)
