@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from svvr import diagnosis, execution, records, stage
+from svvr import diagnosis, execution, records, splits, stage
 from svvr.params import Params
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
@@ -12,9 +12,10 @@ WEIGHTS, TRAINED = Path(f"data/weights/{ARM}.npz"), Path(f"metrics/train/{ARM}.j
 
 
 def main(params: Params) -> None:
-    data = records.read_npz(DEVELOPMENT, "x_train", "y_train") | records.read_npz(TEST, "x_test", "y_test")
-    weights = records.read_npz(WEIGHTS, "weights")["weights"]
-    runs = diagnosis.first_seeds(records.read_json(TRAINED, "runs")["runs"], params.diagnose.seeds)
+    data = splits.read(DEVELOPMENT, "train") | splits.read(TEST, "test")
+    trained = records.read_json(TRAINED, "runs")["runs"]
+    weights = diagnosis.weights_of(trained, records.read_npz(WEIGHTS, "seed", "weights"))
+    runs = diagnosis.first_seeds(trained, params.diagnose.seeds)
     units = [
         diagnosis.Measurement(
             seed=run["seed"],

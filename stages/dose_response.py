@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from svvr import diagnosis, dose_response, execution, records, stage, training
+from svvr import diagnosis, dose_response, execution, records, splits, stage, training
 from svvr.params import Params
 from svvr.seeds import derive
 
@@ -11,7 +11,7 @@ DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 
 def main(params: Params) -> None:
     settings = params.dose_response
-    development, test = records.read_npz(DEVELOPMENT, *training.SPLITS), records.read_npz(TEST, "x_test", "y_test")
+    development, test = splits.read(DEVELOPMENT, "train", "validation"), splits.read(TEST, "test")
     seeds = [derive("dose_response", index) for index in range(settings.seeds)]
     runs = [
         training.Run(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from svvr import execution, records, replication, stage, training
+from svvr import execution, records, replication, splits, stage, training
 from svvr.params import Params
 from svvr.seeds import derive
 
@@ -12,7 +12,7 @@ DEVELOPMENT = Path("data/dev.npz")
 
 def main(params: Params) -> None:
     settings = params.replicate
-    development = records.read_npz(DEVELOPMENT, *training.SPLITS)
+    development = splits.read(DEVELOPMENT, "train", "validation")
     plain = training.Run(
         seed=0,
         lr=settings.baseline.lr,

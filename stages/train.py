@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from svvr import arms, execution, provenance, records, stage, training
+from svvr import arms, execution, provenance, records, splits, stage, training
 from svvr.params import Params
 from svvr.seeds import final_seeds
 
@@ -16,7 +16,7 @@ WINNERS = Path(f"metrics/tune/{ARM}.json")
 
 def main(params: Params) -> None:
     studies = records.read_json(WINNERS, "studies")["studies"]
-    development, test = records.read_npz(DEVELOPMENT, *training.SPLITS), records.read_npz(TEST, "x_test", "y_test")
+    development, test = splits.read(DEVELOPMENT, "train", "validation"), splits.read(TEST, "test")
     plan = [(study, seed) for study in studies for seed in final_seeds(study["study"], params.final.seeds)]
     runs = [arms.run_of(params, ARM, study["best"], seed) for study, seed in plan]
     work = execution.Work(training.train, training.modules, training.stackable)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import nan
 from pathlib import Path
 
-from svvr import arms, execution, records, stage, training, tuning
+from svvr import arms, execution, records, splits, stage, training, tuning
 from svvr.params import Params
 
 DATA = Path("data/dev.npz")
@@ -14,7 +14,7 @@ DATA = Path("data/dev.npz")
 def main(params: Params) -> None:
     arm, settings = sys.argv[1], params.tuning
     work = execution.Work(training.train, training.modules, training.stackable)
-    development = records.read_npz(DATA, *training.SPLITS)
+    development = splits.read(DATA, "train", "validation")
     total = settings.studies * settings.trials * settings.seeds_per_trial
     count, best = stage.Progress(f"tune@{arm}", total), [float("inf")]
 

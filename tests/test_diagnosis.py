@@ -89,3 +89,13 @@ def test_dose_response_curves_are_t_intervals() -> None:
         runs[7]["test_loss"] = bad
         with pytest.raises(ValueError, match=r"dose_response: test_loss at strength 1\.0, seed 2 diverged"):
             dose_response.curves(runs, [0.0, 1.0])
+
+
+def test_weights_of_other_runs_are_refused() -> None:
+    runs = [{"seed": 3}, {"seed": 4}]
+    arrays = {"seed": np.array([3, 4]), "weights": np.zeros((2, 5), np.float32)}
+    assert diagnosis.weights_of(runs, arrays) is arrays["weights"]
+    others = [{"seed": np.array([4, 3])}, {"weights": np.zeros((1, 5), np.float32)}, {"weights": np.zeros((2, 5))}]
+    for other in others:
+        with pytest.raises(ValueError, match="weights: got"):
+            diagnosis.weights_of(runs, arrays | other)

@@ -244,17 +244,26 @@ def test_bad_params_are_one_line_and_touch_no_result(copy: Copy, edit: Any, mess
     assert copy.results() == before
 
 
-@pytest.mark.parametrize("name", ["data/dev.npz", "metrics/tune/baseline.json"])
+@pytest.mark.parametrize(
+    "stage,name",
+    [
+        ("train", "data/dev.npz"),
+        ("train", "data/test.npz"),
+        ("train", "metrics/tune/baseline.json"),
+        ("diagnose", "data/weights/baseline.npz"),
+        ("diagnose", "metrics/train/baseline.json"),
+    ],
+)
 @pytest.mark.parametrize("content", [b"", b"foreign", None])
-def test_a_damaged_input_is_one_line(copy: Copy, name: str, content: bytes | None) -> None:
-    path = copy.folder / name
-    whole, before = path.read_bytes(), (copy.folder / "metrics/train/baseline.json").read_bytes()
+def test_a_damaged_input_is_one_line(copy: Copy, stage: str, name: str, content: bytes | None) -> None:
+    path, output_of = copy.folder / name, copy.folder / f"metrics/{stage}/baseline.json"
+    whole, before = path.read_bytes(), output_of.read_bytes()
     path.unlink()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     try:
-        output = copy.run("python", "stages/train.py", "baseline", status=1, PYTHONPATH="src")
+        output = copy.run("python", f"stages/{stage}.py", "baseline", status=1, PYTHONPATH="src")
         assert name in output and "Traceback" not in output and len(output.splitlines()) == 1
-        assert (copy.folder / "metrics/train/baseline.json").read_bytes() == before
+        assert output_of.read_bytes() == before
     finally:
         path.write_bytes(whole)
 

@@ -80,6 +80,26 @@ def first_seeds(runs: Sequence[Mapping[str, Any]], n: int) -> list[tuple[int, Ma
     return chosen
 
 
+def weights_of(runs: Sequence[Mapping[str, Any]], arrays: Arrays) -> npt.NDArray[np.float32]:
+    """Return the weights (runs, P) of all runs of a train record.
+
+    Args:
+        runs: of the record.
+        arrays: `seed` (runs,) and `weights` (runs, P) float32, in the record's order.
+
+    Raises:
+        ValueError: where they are those of other runs.
+    """
+    seeds, weights = arrays["seed"], arrays["weights"]
+    if seeds.tolist() != [run["seed"] for run in runs] or weights.ndim != 2 or len(weights) != len(runs):
+        raise ValueError(
+            f"weights: got {weights.shape} of {len(seeds)} seeds, expected those of {len(runs)} final runs"
+        )
+    if weights.dtype != np.float32:
+        raise ValueError(f"weights: got {weights.dtype}, expected float32")
+    return weights
+
+
 def gradient_figures(run: Mapping[str, Any], last_epochs: int) -> dict[str, float | None]:
     """Take the figures of the last epochs from a train record: stability (ln CV) and mean cosine of gradients."""
     means, sds, cosines = (
