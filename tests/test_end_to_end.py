@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,18 +162,24 @@ def test_an_arm_s_setting_runs_that_arm_alone_and_going_back_restores_it(copy: C
     assert copy.results() == before
 
 
-def test_an_arm_added_runs_alone_and_an_arm_removed_is_left_out(copy: Copy) -> None:
+def test_the_guide_to_one_s_own_regularizer(copy: Copy) -> None:
+    """Follow the README literally: the new arm runs alone; removed again, it is left out."""
+    readme = (copy.folder / "README.md").read_text()
+    guide = readme[readme.index("## Your own regularizer") :]
+    (name,) = re.findall(r"`(src/svvr/penalties/[a-z_]+\.py)`:", guide)
+    code, arm = (textwrap.dedent(block) for block in re.findall(r"(?s)```(?:python|yaml)\n(.*?)```", guide)[:2])
+    (copy.folder / name).write_text(code)
     params = copy.params()
-    params["arms"]["second_baseline"] = {"tune": ["lr"], "penalty": {"name": "none"}, "reference": "baseline"}
+    params["arms"] |= yaml.safe_load(arm)
     copy.write_params(params)
-    assert copy.repro() == {*(f"{stage}@second_baseline" for stage in OF_ARM), "compare", "plot"}
+    assert copy.repro() == {*(f"{stage}@nuclear" for stage in OF_ARM), "compare", "plot"}
     contrasts = [(c["arm"], c["reference"]) for c in copy.json("summary.json")["contrasts"]]
-    assert ("second_baseline", "baseline") in contrasts
-    del params["arms"]["second_baseline"]
+    assert ("nuclear", "baseline") in contrasts
+    del params["arms"]["nuclear"]
     copy.write_params(params)
     output = copy.run("dvc", "repro")
     assert set(re.findall(r"Running stage '([^']+)'", output)) <= {"compare", "plot"}
-    assert "second_baseline" not in (copy.folder / "metrics/summary.json").read_text()
+    assert "nuclear" not in (copy.folder / "metrics/summary.json").read_text()
 
 
 def test_another_penalty_s_file_touches_no_arm_that_does_not_use_it(copy: Copy) -> None:
