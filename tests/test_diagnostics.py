@@ -415,3 +415,18 @@ def test_measure_names_what_is_not_finite(monkeypatch):
     monkeypatch.setattr(diagnostics, "gradient_noise", lambda *_: math.inf)
     with pytest.raises(ValueError, match="gradient_noise_trace: got inf"):
         diagnostics.measure(weights, initial, SIZES, data, probes=2, tolerance=1e-2, seed=0)
+
+
+def test_float32_products_give_the_eigenvalue_of_float64_on_the_real_network() -> None:
+    sizes = (40, 128, 128, 10)
+    rng = np.random.default_rng(0)
+    weights = np.concatenate(
+        [rng.uniform(-1, 1, (n_in + 1) * n_out) / np.sqrt(n_in) for n_in, n_out in itertools.pairwise(sizes)]
+    ).astype(np.float32)
+    x, y = rng.normal(size=(500, 40)).astype(np.float32), np.arange(500) % 10
+    single, double = (
+        diagnostics.top_eigenvalue(weights, sizes, x, y, 1e-3, 0, dtype=dtype)
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert single[0] == pytest.approx(double[0], rel=1e-5)
+    assert max(single[1], double[1]) < 1e-3

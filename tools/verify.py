@@ -39,7 +39,7 @@ def read(folder: Path) -> Texts:
 
 def platforms(texts: Texts) -> list[list[Any]]:
     """Return what the last digits of each arm's runs depend on, beside code and data."""
-    records = [json.loads(text) for name, text in texts.items() if "/provenance/" in name]
+    records = [json.loads(text)["provenance"][0] for name, text in texts.items() if "/provenance/" in name]
     return [[record.get(key) for key in PLATFORM] for record in records]
 
 
