@@ -68,3 +68,12 @@ def test_every_path_exists_and_every_target_of_make() -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)) <= targets
     for name in re.findall(r"`(src/[^`]+|stages/|tests/|benchmarks/|params\.yaml|dvc\.yaml)`", README):
         assert (ROOT / name).exists() or "NAME" in name, name
+
+
+def test_the_speed_rows_are_the_benchmark_s() -> None:
+    printed = " ".join((ROOT / "benchmarks/result.txt").read_text().split())
+    speed = README[README.index("## Speed") : README.index("## What is kept")]
+    rows = re.findall(r"^\| ([^|]+) \| ([0-9.]+) \| ([0-9.]+) \| ([0-9.]+) \|$", speed, re.MULTILINE)
+    assert len(rows) == 4
+    for row in rows:
+        assert " ".join(row) in printed
