@@ -67,7 +67,8 @@ def test_every_path_exists_and_every_target_of_make() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)) <= targets
     for name in re.findall(r"`(src/[^`]+|stages/|tests/|benchmarks/|params\.yaml|dvc\.yaml)`", README):
-        assert (ROOT / name).exists() or "NAME" in name, name
+        # the guide's own penalty is what the reader writes
+        assert (ROOT / name).exists() or name in ("src/svvr/penalties/NAME.py", "src/svvr/penalties/nuclear.py"), name
 
 
 def test_the_speed_rows_are_the_benchmark_s() -> None:
