@@ -13,6 +13,7 @@ from svvr import figures
 ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
 SIX = (*ARMS, "spectral_norm_bounded", "dropout")
 LINKS = ("generalisation", "conditioning", "smoothness", "gradient_stability")
+SIMULTANEOUS = {"level": 1 - 0.05 / 3, "equivalence_level": 1 - 0.1 / 3}
 VERDICTS = ("supported", "not supported", "opposite", "inconclusive")
 
 
@@ -51,9 +52,11 @@ def contrast(arm, reference, link, verdict, studies=4, seeds=3, known=True):
     interval = {"ci90_low": -3.0, "ci90_high": 1.0, "ci95_low": -4.0, "ci95_high": 2.0}
     entry = {"arm": arm, "reference": reference, "link": link, "margin_percent": 2.0, "verdict": verdict}
     entry |= {"effect_percent": -1.0, "study_effects": study_effects, **interval}
+    entry |= {"n_studies": studies, "n_pairs": studies * seeds}
+    entry |= {"level": 0.95, "equivalence_level": 0.9} if link == LINKS[0] else SIMULTANEOUS
     entry |= {"pair_effects": [[e + 0.5 * s for s in range(seeds)] for e in study_effects]}
     if not known:
-        entry |= dict.fromkeys((*interval, "effect_percent")) | {"study_effects": [], "pair_effects": []}
+        entry |= dict.fromkeys((*interval, "effect_percent", "n_pairs")) | {"study_effects": [], "pair_effects": []}
         entry["verdict"] = "no verdict"
     return entry
 
@@ -124,6 +127,7 @@ UNUSUAL = {
     "search_smoke": lambda: figures.search(tune(studies=1, trials=1), summary(expected=[1.2])),
     "search_one_arm": lambda: figures.search(tune(("baseline",)), summary(("baseline",), expected=None)),
     "search_all_failed": lambda: figures.search(tune(trials=2, failed=2), summary(expected=None)),
+    "search_alone": lambda: figures.search(tune(), None),
     "search_six": lambda: figures.search(tune(SIX), summary(SIX)),
     "paired_smoke": lambda: figures.paired(summary(studies=1, seeds=1)),
     "paired_unknown": lambda: figures.paired(summary(known=False)),
@@ -135,6 +139,7 @@ UNUSUAL = {
     "links_none": lambda: figures.links(summary(("baseline",))),
     "spectra_smoke": lambda: figures.spectra(diagnose(runs=1, ks=(2,))),
     "spectra_six": lambda: figures.spectra(diagnose(SIX, ks=(4, 10, 10, 12))),
+    "spectra_missing": lambda: figures.spectra({}),
     "spectra_none": lambda: figures.spectra(diagnose(runs=0)),
     "dose_one": lambda: figures.dose_response(dose((0.3,))),
     "dose_zero": lambda: figures.dose_response(dose((0.0,))),
@@ -228,7 +233,44 @@ def test_search_shows_every_trial_and_stars_the_winners():
     assert [len(line.get_xdata()) for line in figure.axes[3].lines] == [3] * 4
 
 
+def test_search_is_not_flattened_by_many_diverging_trials():
+    ax = figures.search(tune(trials=4), summary()).axes[0]  # a quarter of the trials lie 50 nats above
+    assert ax.get_ylim()[1] < 10
+    assert sum(len(line.get_xdata()) for line in lines(ax, "above")) >= 4 * 3
+
+
+def test_figures_say_how_much_they_show():
+    shown = {name: NORMAL[name]().get_suptitle() for name in ("search", "paired", "links", "spectra")}
+    assert shown["search"].endswith("3 studies \u00d7 8 trials per arm")
+    assert shown["paired"].endswith("4 studies, 12 pairs per contrast")
+    assert shown["links"].endswith("4 studies per contrast")
+    assert "10 % to 90 % quantiles of 5 runs" in shown["spectra"]
+    assert "1 study, 1 pair per" in figures.paired(summary(studies=1, seeds=1)).get_suptitle()
+    uneven = tune() | {"baseline": tune(("baseline",), studies=1)["baseline"]}
+    assert "1 to 3 studies" in figures.search(uneven, None).get_suptitle()
+
+
+def test_intervals_carry_the_levels_of_the_record():
+    record = summary()
+    for entry in record["contrasts"]:
+        entry |= {"level": 0.99, "equivalence_level": 0.8} if entry["link"] == LINKS[0] else SIMULTANEOUS
+    assert "mean with 99 % interval (band)" in texts(figures.paired(record))
+    found = texts(figures.links(record))
+    assert "99 % interval (first panel), 98.3 % (others)" in found
+    assert "80 % interval (first panel), 96.7 % (others)" in found
+    for entry in record["contrasts"]:
+        entry["level"] = 0.95
+    assert "95 % interval" in texts(figures.links(record))
+
+
+def test_paired_marks_a_single_study_by_a_whole_number():
+    ax = UNUSUAL["paired_smoke"]().axes[0]
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [0]
+
+
 def test_search_says_why_a_panel_is_empty():
+    assert "not compared yet" in texts(figures.search(tune(), None))
     found = texts(UNUSUAL["search_one_arm"]())
     assert found.count("tuned by no arm") == 2 and "unknown (failed trials)" in found
 
@@ -280,7 +322,9 @@ def test_spectra_leave_out_runs_without_values():
     record = diagnose(("baseline",))
     record["baseline"]["runs"][0]["layers"] = None
     record["baseline"]["runs"][1]["layers"][0]["singular_values"] = None
-    (first, *_) = figures.spectra(record).axes
+    drawn = figures.spectra(record)
+    assert "baseline (1 of 5 runs failed)" in texts(drawn)
+    (first, *_) = drawn.axes
     assert lines(first, "final")[0].get_ydata()[0] == pytest.approx(2 * 1.3)
     record = {arm: {"runs": entry["runs"] if arm == "baseline" else []} for arm, entry in diagnose().items()}
     assert all(len(lines(ax, "final")) == 1 for ax in figures.spectra(record).axes)

@@ -44,7 +44,7 @@ _LINKS = {
     "smoothness": "top Hessian eigenvalue",
     "gradient_stability": "gradient norm's variation",
 }
-_CLIP_QUANTILE = 0.9
+_CLIP_QUANTILE, _CLIP_SPAN = 0.9, 4  # the objective's axis: this quantile, but at most 4 times best to median
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -77,8 +77,10 @@ def comparison(train: Mapping[str, Record]) -> Figure:
     figure, (ax,) = _panels(1, 1, 4.5)
     handles = []
     for arm, color in _colors(train).items():
-        curves = _study_curves(train[arm]["runs"])
-        (line,) = ax.plot([], [], color=color, label=_with_failures(arm, train[arm]["runs"]))
+        runs = train[arm]["runs"]
+        curves = _study_curves(runs)
+        failed = sum(run["state"] != "complete" for run in runs)
+        (line,) = ax.plot([], [], color=color, label=_with_failures(arm, failed, len(runs)))
         handles.append(line)
         if len(curves):
             mean, low, high = (np.array(v) for v in zip(*(mean_interval(c, 0.95) for c in curves.T), strict=True))
@@ -103,9 +105,8 @@ def _study_curves(runs: Iterable[Record]) -> Floats:
     return np.array([np.mean(curves, axis=0) for curves in by_study.values()], dtype=np.float64)
 
 
-def _with_failures(arm: str, runs: Sequence[Record]) -> str:
-    failed = sum(run["state"] != "complete" for run in runs)
-    return f"{_name(arm)} ({failed} of {len(runs)} runs failed)" if failed else _name(arm)
+def _with_failures(arm: str, failed: int, runs: int) -> str:
+    return f"{_name(arm)} ({failed} of {runs} {_plural('run', runs)} failed)" if failed else _name(arm)
 
 
 def _count(train: Mapping[str, Record]) -> str:
@@ -119,6 +120,13 @@ def _plural(noun: str, n: float) -> str:
     return noun if n == 1 else {"study": "studies"}.get(noun, noun + "s")
 
 
+def _counted(noun: str, counts: Iterable[int]) -> str:
+    """Return a number with its noun: one number where all agree, else the lowest to the highest."""
+    found = sorted(set(counts)) or [0]
+    number = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return f"{number} {_plural(noun, found[-1])}"
+
+
 def _limit(ax: Axes, lines: Sequence[Floats]) -> None:
     """Keep a wide band (few studies) from flattening the means: show at most one span of the means around them."""
     values = np.concatenate([*lines, np.empty(0)])
@@ -129,13 +137,13 @@ def _limit(ax: Axes, lines: Sequence[Floats]) -> None:
     ax.set_ylim(max(low, float(values.min()) - span), min(high, float(values.max()) + span))
 
 
-def search(tune: Mapping[str, Record], summary: Record) -> Figure:
+def search(tune: Mapping[str, Record], summary: Record | None) -> Figure:
     """Draw every trial's objective against each knob, and the best loss expected of a number of trials.
 
     Args:
         tune: tune record of each arm. A star marks each study's winner; trials above the shown range, and failed
             ones, are triangles at the upper edge.
-        summary: the comparison's record; an arm's `expected_best` may be None.
+        summary: the comparison's record, or None where there is none yet; an arm's `expected_best` may be None.
 
     Returns:
         A figure of four panels.
@@ -156,20 +164,26 @@ def search(tune: Mapping[str, Record], summary: Record) -> Figure:
         for ax in axes[:3]:
             if not ax.texts:
                 ax.set_ylim(top=top)
-    _expected(axes[3], summary, colors)
+    _expected(axes[3], summary["arms"] if summary else [], colors)
     _legend(figure, [*_dots(colors), *_signs()], 3)
+    studies = [study for record in tune.values() for study in record["studies"]]
+    per_arm = _counted("study", (len(record["studies"]) for record in tune.values()))
+    trials = _counted("trial", (len(study["trials"]) for study in studies))
+    figure.suptitle(f"Search: {per_arm} \u00d7 {trials} per arm", fontsize=LARGE)
     return figure
 
 
 def _top(tune: Mapping[str, Record]) -> float | None:
-    """Return the upper end of the objective's axis: a quantile of all trials, but above every winner."""
+    """Return the upper end of the objective's axis: above every winner, else where most trials lie."""
     studies = [study for record in tune.values() for study in record["studies"]]
     values = [t["objective"] for study in studies for t in study["trials"] if t["objective"] is not None]
     if not values:
         return None
     winners = [study["objective"] for study in studies if study["objective"] is not None]
-    highest: float = max([float(np.quantile(values, _CLIP_QUANTILE)), *winners])
     lowest: float = min([*values, *winners])
+    median, quantile = (float(q) for q in np.quantile(values, (0.5, _CLIP_QUANTILE)))
+    # the quantile alone lets a tenth of diverging trials flatten all others
+    highest: float = max([min(quantile, lowest + _CLIP_SPAN * (median - lowest)), *winners])
     return highest + 0.08 * ((highest - lowest) or 1.0)
 
 
@@ -199,19 +213,19 @@ def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) 
     return [*(x for x, _ in inside), *above]
 
 
-def _expected(ax: Axes, summary: Record, colors: Mapping[str, str]) -> None:
+def _expected(ax: Axes, arms: Sequence[Record], colors: Mapping[str, str]) -> None:
     ax.set_xlabel("number of trials", fontsize=SMALL)
     ax.set_ylabel("expected best loss (nats per example)", fontsize=SMALL)
-    for entry in summary["arms"]:
+    for entry in arms:
         curve = entry["expected_best"]
         if curve:
             marker = "o" if len(curve) < 3 else ""
             ax.plot(range(1, len(curve) + 1), curve, color=colors.get(entry["arm"], "black"), marker=marker)
-    longest = max((len(entry["expected_best"] or []) for entry in summary["arms"]), default=0)
+    longest = max((len(entry["expected_best"] or []) for entry in arms), default=0)
     ax.set_xlim(0.5, max(longest, 1) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if not ax.lines:
-        _nothing(ax, "unknown (failed trials)")
+        _nothing(ax, "unknown (failed trials)" if arms else "not compared yet")
 
 
 def _dots(colors: Mapping[str, str]) -> list[Line2D]:
@@ -231,7 +245,7 @@ def paired(summary: Record) -> Figure:
 
     Args:
         summary: the comparison's record; dots are `pair_effects`, diamonds `study_effects`, the line and its band the
-            effect and its 95 % interval, the grey strip the margin of practical equality.
+            effect and its interval at the contrast's `level`, the grey strip the margin of practical equality.
 
     Returns:
         A figure of one panel for each contrast.
@@ -251,10 +265,14 @@ def paired(summary: Record) -> Figure:
     handles = [
         Line2D([], [], marker="o", markersize=4, label="one pair of runs", **dot),
         Line2D([], [], marker="D", markersize=6, markeredgecolor="black", label="mean of a study", **dot),
-        Line2D([], [], color="0.4", label="mean with 95 % interval (band)"),
+        Line2D([], [], color="0.4", label=f"mean with {_levels(contrasts, 'level')} (band)"),
         Line2D([], [], color="0.88", linewidth=8, label="practically equal"),
     ]
     _legend(figure, handles, 4)
+    if contrasts:
+        studies = _counted("study", (c["n_studies"] for c in contrasts))
+        pairs = _counted("pair", (c["n_pairs"] or 0 for c in contrasts))
+        figure.suptitle(f"Test loss against the reference: {studies}, {pairs} per contrast", fontsize=LARGE)
     return figure
 
 
@@ -266,7 +284,7 @@ def _pairs(ax: Axes, contrast: Record, color: str) -> None:
     ax.set_title(f"{names}:\n{contrast['verdict']}", fontsize=LARGE)
     ax.set_xlabel("study (number)", fontsize=SMALL)
     ax.set_ylabel("difference in test loss (%)", fontsize=SMALL)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     if contrast["effect_percent"] is None:
         ax.set_xticks([])
         _nothing(ax, "runs failed", 0.75)
@@ -292,8 +310,8 @@ def links(summary: Record) -> Figure:
     """Draw the effect of each contrast on each link (percent) with its intervals and verdict.
 
     Args:
-        summary: the comparison's record; the thin line is the 95 % interval, the thick one the 90 % interval (or the
-            simultaneous levels that the contrast states), the grey strip the margin of practical equality.
+        summary: the comparison's record; the thin line is the interval at the contrast's `level`, the thick one that
+            at its `equivalence_level`, the grey strip the margin of practical equality.
 
     Returns:
         A figure of one panel for each link, a row for each contrast.
@@ -313,12 +331,26 @@ def links(summary: Record) -> Figure:
         ax.set_title(link.replace("_", " "), fontsize=LARGE)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
     handles = [
-        Line2D([], [], color="0.4", linewidth=1.2, label="95 % interval (simultaneous where several links are tested)"),
-        Line2D([], [], color="0.4", linewidth=4, label="90 % interval (likewise)"),
+        Line2D([], [], color="0.4", linewidth=width, label=_levels(summary["contrasts"], level))
+        for level, width in (("level", 1.2), ("equivalence_level", 4))
+    ]
+    handles += [
         Line2D([], [], color="0.88", linewidth=8, label="practically equal"),
     ]
-    _legend(figure, handles, 3)
+    _legend(figure, handles, 2)
+    if rows:
+        studies = _counted("study", (c["n_studies"] for c in summary["contrasts"]))
+        figure.suptitle(f"The four links: {studies} per contrast", fontsize=LARGE)
     return figure
+
+
+def _levels(contrasts: Iterable[Record], key: str) -> str:
+    """Return the intervals' confidence in words; the links that are tested together have another one."""
+    found = {c["link"] == "generalisation": f"{100 * c[key]:.3g} %" for c in contrasts}
+    alone, together = found.get(True), found.get(False)
+    if alone and together and alone != together:
+        return f"{alone} interval (first panel), {together} (others)"
+    return f"{alone or together or 'the'} interval"
 
 
 def _forest(ax: Axes, contrast: Record, row: int, color: str) -> None:
@@ -342,7 +374,7 @@ def spectra(diagnose: Mapping[str, Record]) -> Figure:
 
     Args:
         diagnose: diagnose record of each arm. A line is the mean over runs, its band the 10 % to 90 % quantiles; the
-            dashed line is the mean before training.
+            dashed line is the mean before training. Failed runs are left out and counted in the legend.
 
     Returns:
         A figure of one panel for each layer.
@@ -368,8 +400,14 @@ def spectra(diagnose: Mapping[str, Record]) -> Figure:
         ax.set_axis_off()
     if not layers:
         _nothing(axes[0], "no run")
-    handles = [Line2D([], [], color=color, label=_name(arm)) for arm, color in colors.items()]
+    handles = []
+    for arm, color in colors.items():
+        runs = diagnose[arm]["runs"]
+        label = _with_failures(arm, sum(not run.get("layers") for run in runs), len(runs))
+        handles.append(Line2D([], [], color=color, label=label))
     _legend(figure, [*handles, Line2D([], [], color="0.45", linestyle="--", label="before training")], 3)
+    count = _counted("run", (len(record["runs"]) for record in diagnose.values()))
+    figure.suptitle(f"Mean and 10 % to 90 % quantiles of {count} per arm", fontsize=LARGE)
     return figure
 
 
