@@ -97,6 +97,38 @@ def test_small_singular_values_keep_their_direction() -> None:
         assert relative_error(sv_variance.gradient(W)[None], by_autograd(W)[1][None]) < 1e-4
 
 
+def test_each_step_is_the_best_polynomial_for_what_the_step_before_has_left() -> None:
+    """Each maps [1 / reach, 1] onto [1 / next reach, 1] and touches its ends in turn at 4 places (Chebyshev)."""
+    reaches = [reach for reach, *_ in sv_variance.STEPS] + [sv_variance.NEAR]
+    for (reach, a, b, c), following in zip(sv_variance.STEPS, reaches[1:], strict=True):
+        s = np.geomspace(1 / reach, 1, 200_001)
+        mapped = s * (a + b * s**2 + c * s**4)
+        centre, radius = (1 + 1 / following) / 2, (1 - 1 / following) / 2
+        assert np.abs(mapped - centre).max() <= radius * 1.0005
+        at_an_end = np.abs(mapped - centre) > radius * 0.995
+        ends = np.sign(mapped - centre)[at_an_end]
+        assert ends[0] == -1 and np.count_nonzero(np.diff(ends)) == 3
+    assert sv_variance.STEPS[0][0] > (1 + sv_variance.CONDITION_LIMIT / 2) ** 0.5
+    s = np.linspace(1 / sv_variance.NEAR, 1, 1001)
+    E = 1 - s**2
+    assert np.abs(s * (1 + E / 2 + 3 * E**2 / 8) - 1).max() < 2.1e-8
+
+
+@pytest.mark.parametrize("n", [20, 40, 128])
+def test_matrices_of_any_condition_in_one_stack_are_exact_and_as_they_are_alone(n: int) -> None:
+    conditions = [1.0, 1.0005, 1.1, 2.0, 10.0, 100.0, 1e3, 8e3, 3e4, 1e7, 1e30]  # products, then decomposition
+    U, _, Vh = torch.linalg.svd(matrices(len(conditions), n, n))
+    s = torch.stack([torch.logspace(0, -np.log10(condition), n, dtype=torch.float64) for condition in conditions])
+    s[7:, 1:-1] = 1.0  # a single small one: only its condition decides
+    W = ((U * s[:, None, :]) @ Vh).float()
+    Q = sv_variance.polar_factor(W)
+    for k, condition in enumerate(conditions):
+        exact = sv_variance.polar_factor(W[k].double())
+        tolerance = 2e-6 + (2e-7 * condition if condition < 1e5 else 0)  # float32 blurs the smallest one's direction
+        assert torch.linalg.matrix_norm(Q[k].double() - exact) < tolerance * n**0.5, condition
+        assert torch.equal(sv_variance.polar_factor(W[k]), Q[k])
+
+
 def test_scale() -> None:
     W = matrices(3, 6, 5)
     torch.testing.assert_close(sv_variance.penalty(3 * W), 9 * sv_variance.penalty(W))
@@ -146,7 +178,7 @@ def test_the_gradient_stays_exact_along_training(monkeypatch: pytest.MonkeyPatch
         return result
 
     monkeypatch.setattr(sv_variance, "gradient", watched)
-    spread = [(3e-4, 1e-3), (0.002, 0.03), (0.02, 0.3), (0.05, 0.01)]
+    spread = [(3e-4, 1e-3), (0.002, 0.03), (0.02, 0.3), (0.05, 0.01), (0.002, 10.0)]
     training.train([Run(k, lr, 0, "sv_variance", strength, epochs=8) for k, (lr, strength) in enumerate(spread)], data)
     record_property("worst_relative_error", max(errors))  # type: ignore[operator]
     assert len(errors) == 8 * 5 * 3 and 0 < max(errors) < 1e-4

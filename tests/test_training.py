@@ -108,6 +108,25 @@ def test_stacked_runs_are_single_runs_bit_for_bit(penalty: str, strength: float)
         }
 
 
+@pytest.mark.parametrize("n_batches", [1, 2, 3, 9, 31])
+def test_a_run_s_bytes_do_not_depend_on_the_runs_beside_it(n_batches: int) -> None:
+    """Resumed stages stack what is left: any part of the runs, of any size; every figure must stay as it was."""
+    rng = np.random.default_rng(n_batches)
+    data = {
+        "x_train": rng.normal(size=(20 * n_batches + 3, 40)).astype(np.float32),
+        "y_train": np.arange(20 * n_batches + 3) % 10,
+        "x_validation": rng.normal(size=(50, 40)).astype(np.float32),
+        "y_validation": np.arange(50) % 10,
+    }
+    runs = [Run(k, 0.003 * (k + 1), 0, "sv_variance", 0.1, (24, 20), epochs=3, batch_size=20) for k in range(8)]
+    alone = [training.train([run], data)[0] for run in runs]
+    for size in (2, 3, 5, 8):
+        part = rng.permutation(8)[:size].tolist()
+        for k, result in zip(part, training.train([runs[k] for k in part], data), strict=True):
+            different = [name for name in result if result[name].tobytes() != alone[k][name].tobytes()]
+            assert not different
+
+
 def test_strength_0_is_the_baseline_bit_for_bit(tiny_data: Arrays) -> None:
     (baseline,) = training.train([TINY], tiny_data)
     (unpenalised,) = training.train([replace(TINY, penalty="sv_variance")], tiny_data)

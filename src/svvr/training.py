@@ -186,7 +186,12 @@ def _epoch(
     y: Tensor,
     batch_size: int,
 ) -> dict[str, Tensor]:
-    """Train one epoch on examples x (K, N, inputs), y (K, N) in their order; return (K,) float64 values."""
+    """Train one epoch on examples x (K, N, inputs), y (K, N) in their order.
+
+    Returns:
+        `train_loss` (K,) float64; of the full batches' gradients, `norms` (K, n_full) and `products`, those with the
+        gradient before (its first is 0).
+    """
     n = x.shape[1]
     n_full = max(n // batch_size, 1)  # the short last batch trains but stays out of the gradient's statistics
     sizes = layer_widths(models)
@@ -204,13 +209,7 @@ def _epoch(
             torch.linalg.vecdot(gradient.flat, previous.flat, out=products[number])
         optimizer.step(state, models.flat, penalised(gradient))
         gradient, previous = previous, gradient
-    norms, products = norms.double(), products.double()
-    return {
-        "train_loss": loss / n,
-        "gradient_norm_mean": norms.mean(0),
-        "gradient_norm_sd": norms.std(0, correction=0),
-        "gradient_cosine": (products[1:] / (norms[1:] * norms[:-1])).mean(0),
-    }
+    return {"train_loss": loss / n, "norms": norms.T, "products": products.T}
 
 
 def _validate(models: model.Stack, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -222,20 +221,38 @@ def _validate(models: model.Stack, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 def _results(runs: Sequence[Run], history: list[dict[str, Tensor]], initial: Tensor, selected: Tensor) -> list[Arrays]:
-    curves = {name: torch.stack([epoch[name] for epoch in history], 1).cpu().numpy() for name in CURVES}
-    finite = np.isfinite(curves["train_loss"] + curves["validation_loss"] + curves["gradient_norm_mean"]).all(1)
+    curves = {name: torch.stack([epoch[name] for epoch in history], 1).cpu().numpy() for name in history[0]}
     results = []
     for k, run in enumerate(runs):
-        result: Arrays = {name: curve[k] for name, curve in curves.items()}
-        epoch = selected_epoch(result["validation_loss"], run.selection) if finite[k] else -1
+        result = {name: curve[k] for name, curve in curves.items()}
+        result |= _gradient_statistics(result.pop("norms"), result.pop("products"))
+        total = result["train_loss"] + result["validation_loss"] + result["gradient_norm_mean"]
+        complete = bool(np.isfinite(total).all())
+        epoch = selected_epoch(result["validation_loss"], run.selection) if complete else -1
         result |= {
             "initial_weights": np.array(array_hash(initial[k].numpy())),
             "weights": selected[k].cpu().numpy(),
             "selected_epoch": np.array(epoch),
-            "complete": np.array(bool(finite[k])),
+            "complete": np.array(complete),
         }
         results.append(result)
     return results
+
+
+def _gradient_statistics(norms: npt.NDArray[np.float32], products: npt.NDArray[np.float32]) -> Arrays:
+    """Return one run's figures of each epoch from its batches' gradients (epochs, n_full).
+
+    For each run alone: a reduction over the whole stack would add in an order that follows the number of models.
+    """
+    lengths, dots = (np.ascontiguousarray(array, dtype=np.float64) for array in (norms, products))
+    with np.errstate(all="ignore"):
+        cosines = dots[:, 1:] / (lengths[:, 1:] * lengths[:, :-1])
+        cosine = cosines.mean(1) if cosines.shape[1] else np.full(len(lengths), np.nan)
+        return {
+            "gradient_norm_mean": lengths.mean(1),
+            "gradient_norm_sd": lengths.std(1),
+            "gradient_cosine": cosine,
+        }
 
 
 def test_losses(

@@ -14,11 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Frobenius norm of W times that of its inverse: beyond, float32 loses the smallest singular vectors' direction.
+SMALL = 16  # singular values: so few cost less in a decomposition than in many small products
+STACK = 8  # matrices that take the iteration together: no more than a core's cache holds
+# Frobenius norm of W times that of its inverse: beyond, float32 loses the smallest singular vectors' direction. Below,
+# the spread is at most sqrt(1 + limit / 2) = 224, which the STEPS reach.
 CONDITION_LIMIT = 1e5
-# Sum of s^2 - 1 at which three Newton-Schulz steps reach float32 precision: s <= 1.14 becomes 1 within 3e-6.
-NEAR = 0.3
-MAX_STEPS = 10
+# Singular values in [1 / NEAR, 1] come to 1 within 2e-8 by one step X <- X (I + E / 2 + 3 E^2 / 8) with E = I - X'X.
+NEAR = 1.002
+# Steps X <- X (a I + b X'X + c (X'X)^2) as (reach, a, b, c), in their order: singular values in [1 / reach, 1] come
+# within the reach of the next one, those of the last within NEAR.
+STEPS = (
+    (238.8637, 4.240496310, -12.501108758, 9.260612448),
+    (56.33209, 4.186244761, -12.053037537, 8.866792776),
+    (13.46869, 3.958536409, -10.289753270, 7.331216861),
+    (3.451707, 3.169616379, -5.518659220, 3.349042842),
+    (1.264356, 2.108025039, -1.761502378, 0.653477338),
+)
 
 
 def penalty(W: Tensor) -> Tensor:
@@ -64,8 +75,8 @@ def gradient(W: Tensor) -> Tensor:
 def polar_factor(W: Tensor) -> Tensor:
     """Compute U Vh of the singular value decomposition W = U diag(s) Vh.
 
-    float64 goes through the decomposition. float32 takes Newton's iteration, on the triangular factor of W where it
-    is not square; the few matrices on which that loses precision take the decomposition, in float64.
+    float64 goes through the decomposition, and so do small matrices, in float64. Larger ones in float32 take an
+    iteration, on the triangular factor of W where it is not square.
 
     Args:
         W: (..., m, n), float32 or float64, finite.
@@ -73,54 +84,76 @@ def polar_factor(W: Tensor) -> Tensor:
     Returns:
         (..., m, n), of W's dtype, with orthonormal rows or columns, whichever are fewer.
     """
-    if W.dtype == torch.float64:
+    if W.dtype == torch.float64 or min(W.shape[-2:]) <= SMALL or W.numel() == 0:
         return _by_svd(W)
     if W.shape[-2] < W.shape[-1]:
         return polar_factor(W.mT).mT
     if W.shape[-2] == W.shape[-1]:
-        return _newton(W.reshape(-1, *W.shape[-2:])).view(W.shape)
+        flat = W.reshape(-1, *W.shape[-2:])
+        parts = [_by_products(flat[start : start + STACK]) for start in range(0, len(flat), STACK)]
+        return torch.cat(parts).view(W.shape)
     factors = torch.linalg.qr(W)
     Q: Tensor = factors.Q @ polar_factor(factors.R)
     return Q
 
 
-def _newton(W: Tensor) -> Tensor:
-    """Iterate X <- (c X + (c X)^-T) / 2 on square W (K, n, n), each matrix for as long as it needs.
+def _by_products(W: Tensor) -> Tensor:
+    """Compute the polar factor of square W (K, n, n) float32: one step of Newton's iteration, then products alone.
 
-    A step maps the singular values of c X from s to (s + 1/s) / 2 >= 1, so the norms of X and its inverse give the
-    sum of s^2 - 1 after it: once that is small, three steps of Newton-Schulz, which need no inverse, do the rest.
-    The scaling c that equates both norms makes even badly conditioned matrices converge within a few steps.
+    Newton's step X <- (c X + (c X)^-T) / 2 maps a singular value s of c X to (s + 1/s) / 2 >= 1. Two bounds say how
+    far they spread from there: the sum of s^2 - 1 is known from the norms of W and its inverse, and |X'X|_F^(1/2) is
+    the fourth root of the sum of s^4. The smaller one decides how many of the STEPS bring all of them to 1. Each is
+    the odd polynomial of degree 5 that stays nearest to 1 on what the one before has left, which no composition
+    betters; the last is the Taylor polynomial, exact where all are equal. A matrix that float32 cannot invert well
+    enough takes the decomposition, in float64.
 
-    Source: Higham, Functions of Matrices (SIAM 2008), section 8.6 (scaling) and 8.3 (Newton-Schulz).
+    Source: Higham, Functions of Matrices (SIAM 2008), section 8.6 (Newton's iteration, its scaling c by norms);
+        Amsel et al. 2025 (arXiv 2505.16932), theorem 3.1 (the best composition).
     """
-    n = W.shape[-1]
-    X, left = W, torch.arange(len(W), device=W.device)
-    near = torch.empty_like(W)
-    found = torch.zeros(len(W), dtype=torch.bool, device=W.device)
-    for _ in range(MAX_STEPS):
-        inverse = torch.linalg.inv_ex(X).inverse.mT
-        norm, inverse_norm = torch.linalg.matrix_norm(X), torch.linalg.matrix_norm(inverse)
-        condition = norm * inverse_norm
-        half_scale = 0.5 * (inverse_norm / norm).sqrt()[:, None, None]
-        X = torch.addcmul(X * half_scale, inverse, 0.25 / half_scale)
-        done = (condition - n) / 2 < NEAR
-        near[left[done]], found[left[done]] = X[done], True
-        going = ~done & (condition < CONDITION_LIMIT)  # False for NaN too
-        if not going.any():
-            break
-        if not going.all():
-            X, left = X[going], left[going]
-    for _ in range(3):
-        near = torch.baddbmm(near, near, near.mT @ near, beta=1.5, alpha=-0.5)
-    if not found.all():
-        near[~found] = _by_svd(W[~found].double()).to(W.dtype)
-    return near
+    inverse = torch.linalg.inv_ex(W).inverse.mT
+    norm, inverse_norm = torch.linalg.matrix_norm(W), torch.linalg.matrix_norm(inverse)
+    condition = norm * inverse_norm
+    half_scale = 0.5 * (inverse_norm / norm).sqrt()[:, None, None]
+    X = torch.addcmul(W * half_scale, inverse, 0.25 / half_scale)
+    gram = X.mT @ X
+    excess = (condition - W.shape[-1]).clamp(min=0) / 2
+    spread = torch.minimum((1 + excess).sqrt(), torch.linalg.matrix_norm(gram).sqrt())
+    reaches = spread.new_tensor([NEAR, *(reach for reach, *_ in reversed(STEPS))])
+    n_steps = torch.bucketize(spread, reaches)
+    lost = ~(condition < CONDITION_LIMIT)  # NaN too
+    n_steps[lost] = 0
+    Q = _converge(X.div_(spread[:, None, None]), gram.div_(spread.square()[:, None, None]), n_steps)
+    if lost.any():
+        Q[lost] = _by_svd(W[lost])
+    return Q
+
+
+def _converge(X: Tensor, gram: Tensor, n_steps: Tensor) -> Tensor:
+    """Take the last n_steps (K,) of STEPS, and then the Taylor step, from X (K, n, n) with its X'X.
+
+    The stack is ordered by n_steps, so that each step takes its leading part and leaves what needs fewer alone.
+    """
+    n_steps, order = n_steps.sort(descending=True)
+    X, gram, needs = X[order], gram[order], n_steps.tolist()
+    factor, product = torch.empty_like(X), torch.empty_like(X)
+    for left in range(needs[0], 0, -1):
+        taken = slice(sum(need >= left for need in needs))
+        _, a, b, c = STEPS[-left]
+        torch.baddbmm(gram[taken], gram[taken], gram[taken], beta=b, alpha=c, out=factor[taken])
+        factor[taken].diagonal(dim1=-2, dim2=-1).add_(a)
+        X[taken] = torch.bmm(X[taken], factor[taken], out=product[taken])
+        torch.bmm(X[taken].mT, X[taken], out=gram[taken])
+    E = gram.neg_()
+    E.diagonal(dim1=-2, dim2=-1).add_(1)
+    torch.baddbmm(E, E, E, beta=0.5, alpha=0.375, out=factor)
+    Q: Tensor = torch.baddbmm(X, X, factor)[order.argsort()]
+    return Q
 
 
 def _by_svd(W: Tensor) -> Tensor:
-    U, _, Vh = torch.linalg.svd(W, full_matrices=False)
+    U, _, Vh = torch.linalg.svd(W.double(), full_matrices=False)
     Q: Tensor = U @ Vh
-    return Q
+    return Q.to(W.dtype)
 
 
 class _Variance(torch.autograd.Function):
