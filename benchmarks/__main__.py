@@ -43,7 +43,7 @@ def compare(
 
 def penalty_rows() -> None:
     gradient = penalties.gradient("sv_variance")
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS, initializer=lambda: torch.set_num_threads(1)) as pool:
         for K, m, n in ((64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024)):
             W = (torch.rand(K, m, n, generator=torch.Generator().manual_seed(0)) * 2 - 1) / n**0.5
             parts = W.split(min(execution.CHUNK, -(-K // THREADS)))
