@@ -28,6 +28,7 @@ ALL = {
     "plot",
     *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS),
 }
+CHROMIUM = shutil.which("chromium")
 PNGS = ("comparison", "search", "paired", "links", "spectra", "dose_response", "replication")
 
 
@@ -221,8 +222,27 @@ def test_dvc_s_own_commands(copy: Copy) -> None:
     assert "Path" in copy.run("dvc", "metrics", "diff") or copy.run("dvc", "metrics", "diff") == ""
     page = copy.run("dvc", "plots", "show")
     html = (copy.folder / "dvc_plots/index.html").read_text()
-    assert "index.html" in page and all(f"{name}.png" in html for name in PNGS)
+    assert "index.html" in page and all(html.count(f"{name}.png</p>") == 1 for name in PNGS)
+    assert html.count("vegaEmbed(") == 6 and "http" not in re.sub(r"https://vega\.github\.io/schema", "", html)
     shutil.rmtree(copy.folder / "dvc_plots")
+
+
+@pytest.mark.skipif(
+    not (CHROMIUM or "REQUIRE_CHROMIUM" in os.environ), reason="needs Chromium, as in: apt-get install chromium"
+)
+def test_every_chart_of_the_page_draws_without_a_network(copy: Copy) -> None:
+    copy.run("dvc", "plots", "show")
+    page = copy.folder / "dvc_plots/index.html"
+    drawn = copy.run(
+        CHROMIUM or "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
+    )  # fmt: skip
+    shutil.rmtree(copy.folder / "dvc_plots")
+    charts = re.findall(r'(?s)<svg [^>]*class="marks".*?</svg>', drawn)
+    assert len(charts) == 6
+    for chart in charts:
+        assert re.search(r'class="mark-(symbol|line|area|rule) role-mark[^"]*"[^>]*>\s*<(path|line) ', chart)
+    assert not re.findall(r"CONSOLE.*", drawn)
 
 
 def test_an_experiment_with_an_exponent(copy: Copy) -> None:

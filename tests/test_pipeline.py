@@ -57,7 +57,8 @@ def test_small_results_are_in_git_and_data_in_the_cache() -> None:
     for name in STAGES:
         for entry in [*body(name).get("metrics", []), *body(name).get("plots", [])]:
             ((path, options),) = entry.items()
-            assert options == {"cache": False} and path.split("/")[0] in ("metrics", "plots")
+            assert options["cache"] is False and path.split("/")[0] in ("metrics", "plots")
+            assert ("template" in options) == path.startswith("plots/interactive/")
         assert all(out.startswith("data/") for out in body(name).get("outs", []))
 
 

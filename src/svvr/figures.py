@@ -78,7 +78,7 @@ def comparison(train: Mapping[str, Record]) -> Figure:
     handles = []
     for arm, color in _colors(train).items():
         runs = train[arm]["runs"]
-        curves = _study_curves(runs)
+        curves = study_curves(runs)
         failed = sum(run["state"] != "complete" for run in runs)
         (line,) = ax.plot([], [], color=color, label=_with_failures(arm, failed, len(runs)))
         handles.append(line)
@@ -96,8 +96,8 @@ def comparison(train: Mapping[str, Record]) -> Figure:
     return figure
 
 
-def _study_curves(runs: Iterable[Record]) -> Floats:
-    """Return the mean curve of each study's complete runs, (studies, epochs)."""
+def study_curves(runs: Iterable[Record]) -> Floats:
+    """Return the mean validation loss curve of each study's complete runs, (studies, epochs) in nats."""
     by_study: dict[int, list[list[float]]] = {}
     for run in runs:
         if run["state"] == "complete" and None not in run["validation_loss"]:
