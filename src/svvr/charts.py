@@ -3,15 +3,14 @@
 The charts themselves are Vega-Lite templates in `.dvc/plots/`, one for each function here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from svvr.figures import Floats, study_curves
+from svvr.figures import Floats, Record, study_curves
 from svvr.statistics import mean_interval
 
-Record = Mapping[str, Any]
 Rows = list[dict[str, Any]]
 LEVEL = 0.95
 _QUANTITIES = {
@@ -101,7 +100,7 @@ def dose_response(record: Record) -> Rows:
     ]
 
 
-def _interval(values: Sequence[float] | Floats) -> dict[str, float]:
+def _interval(values: Floats) -> dict[str, float]:
     return dict(zip(("mean", "low", "high"), mean_interval(values, LEVEL), strict=True))
 
 
