@@ -25,7 +25,7 @@ from svvr.cache import look_up, store
 from svvr.lifetime import when_orphaned
 from svvr.records import Arrays, array_hash
 
-CHUNK = 8  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
+CHUNK = 12  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
 
 
 @dataclass(frozen=True)
