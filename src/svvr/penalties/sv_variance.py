@@ -144,7 +144,8 @@ def _by_products(W: Tensor, inverse: Tensor, norm: float, inverse_norm: float) -
     n_steps = 1 + bisect_left([reach for reach, *_ in reversed(STEPS)], spread)
     (_, a, b, c), *others = STEPS[-n_steps:]
     factor = square.mul_(c / spread**5).add_(gram, alpha=b / spread**3)
-    X, other = torch.addmm(X, X, factor, beta=a / spread), X
+    other = X
+    X = torch.addmm(X, X, factor, beta=a / spread)
     for _, a, b, c in others:
         torch.mm(X.T, X, out=gram)
         torch.addmm(gram, gram, gram, beta=b, alpha=c, out=factor)
