@@ -157,7 +157,7 @@ def _by_eigenvectors(W: Tensor) -> Tensor:
     """Compute the polar factor of W (K, m, n), n few, as W (W'W)^(-1/2) in float64."""
     exact = W.double()
     values, V = torch.linalg.eigh(exact.mT @ exact)
-    Q = (exact @ (V * values.rsqrt()[:, None, :]) @ V.mT).to(W.dtype)
+    Q: Tensor = (exact @ (V * values.rsqrt()[:, None, :]) @ V.mT).to(W.dtype)
     lost = ~(values[:, 0] * CONDITION_LIMIT**2 > values[:, -1])  # NaN too
     if lost.any():
         Q[lost] = _by_svd(W[lost])
