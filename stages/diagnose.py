@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from svvr import diagnosis, execution, records, splits, stage
+from svvr import diagnosis, execution, records, schemas, splits, stage
 from svvr.params import Params
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
@@ -13,7 +13,7 @@ WEIGHTS, TRAINED = Path(f"data/weights/{ARM}.npz"), Path(f"metrics/train/{ARM}.j
 
 def main(params: Params) -> None:
     data = splits.read(DEVELOPMENT, "train") | splits.read(TEST, "test")
-    trained = records.read_json(TRAINED, "runs")["runs"]
+    trained = schemas.read(TRAINED, schemas.Training, ARM)["runs"]
     weights = diagnosis.weights_of(trained, records.read_npz(WEIGHTS, "seed", "weights"))
     runs = diagnosis.first_seeds(trained, params.diagnose.seeds)
     units = [

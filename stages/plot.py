@@ -1,18 +1,19 @@
 """Draw the figures, and write the interactive charts' rows, from the finished records."""
 
 from pathlib import Path
-from typing import Any
 
-from svvr import charts, figures, records, stage
+from svvr import charts, figures, records, schemas, stage
 from svvr.params import Params
 
 SUMMARY, DOSE, REPLICATION = (Path("metrics", f"{name}.json") for name in ("summary", "dose_response", "replicate"))
 
 
 def main(params: Params) -> None:
-    tune, train, diagnose = (_gather(folder, params) for folder in ("tune", "train", "diagnose"))
-    summary = records.read_json(SUMMARY, "contrasts", "arms")
-    dose, replication = records.read_json(DOSE, "strengths"), records.read_json(REPLICATION, "rows")
+    tune, train, diagnose = (
+        schemas.read_arms(Path("metrics", folder), schema, params.arms) for folder, schema in schemas.OF_ARMS.items()
+    )
+    summary, dose = schemas.read(SUMMARY, schemas.Summary), schemas.read(DOSE, schemas.DoseResponse)
+    replication = schemas.read(REPLICATION, schemas.Replication)
     drawn = {
         "comparison": figures.comparison(train),
         "search": figures.search(tune, summary),
@@ -36,9 +37,6 @@ def main(params: Params) -> None:
         records.write_json(Path(f"plots/interactive/{name}.json"), {"rows": rows})
 
 
-def _gather(folder: str, params: Params) -> dict[str, dict[str, Any]]:
-    return {arm: records.read_json(Path("metrics", folder, f"{arm}.json"), "arm") for arm in params.arms}
-
-
 if __name__ == "__main__":
-    stage.run("plot", main, [SUMMARY, DOSE, REPLICATION], Path("params.yaml"))
+    inputs = [path for name in schemas.OF_ARMS for path in Path("metrics", name).glob("*.json")]
+    stage.run("plot", main, [SUMMARY, DOSE, REPLICATION, *inputs], Path("params.yaml"))

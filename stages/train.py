@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from svvr import arms, execution, provenance, records, splits, stage, training
+from svvr import arms, execution, provenance, records, schemas, splits, stage, training
 from svvr.params import Params
 from svvr.seeds import final_seeds
 
@@ -15,7 +15,7 @@ WINNERS = Path(f"metrics/tune/{ARM}.json")
 
 
 def main(params: Params) -> None:
-    studies = records.read_json(WINNERS, "studies")["studies"]
+    studies = schemas.read(WINNERS, schemas.Tuning, ARM)["studies"]
     development, test = splits.read(DEVELOPMENT, "train", "validation"), splits.read(TEST, "test")
     plan = [(study, seed) for study in studies for seed in final_seeds(study["study"], params.final.seeds)]
     runs = [arms.run_of(params, ARM, study["best"], seed) for study, seed in plan]

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from reprlib import Repr
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+
+from svvr.refusals import part, refusal, sentence, show
 
 Knob = Literal["lr", "strength", "weight_decay"]
 
@@ -19,22 +19,10 @@ class ParamsError(ValueError):
     """A params.yaml that cannot be used; the message is one line: file, dotted key, got, expected."""
 
 
-def _refusal(got: object, expected: str, key: str = "") -> PydanticCustomError:
-    """Make the error of a validator; `key` is the dotted key below the validated value."""
-    return PydanticCustomError("params", "refused", {"got": _show(got), "expected": expected, "key": key})
-
-
-def _show(value: object) -> str:
-    brief = Repr()  # bounds what aliases in YAML can blow up, and escapes line breaks
-    brief.maxlevel, brief.maxstring, brief.maxother, brief.maxlong = 3, 60, 60, 60
-    text = "nothing" if value is None else brief.repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
 def _whole(low: int, high: int) -> BeforeValidator:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _refusal(value, f"a whole number from {low} to {high}")
+            raise refusal(value, f"a whole number from {low} to {high}")
         return value
 
     return BeforeValidator(check)
@@ -48,7 +36,7 @@ def _number(expected: str, holds: Callable[[float], bool]) -> BeforeValidator:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (math.isfinite(number) and holds(number)):
-            raise _refusal(value, expected)
+            raise refusal(value, expected)
         return number
 
     return BeforeValidator(check)
@@ -57,7 +45,7 @@ def _number(expected: str, holds: Callable[[float], bool]) -> BeforeValidator:
 def _sequence(low: int, high: int) -> BeforeValidator:
     def check(value: Any) -> list[Any]:
         if not isinstance(value, list) or not low <= len(value) <= high:
-            raise _refusal(value, f"a list of {low} entries" if low == high else f"a list of {low} to {high} entries")
+            raise refusal(value, f"a list of {low} entries" if low == high else f"a list of {low} to {high} entries")
         return value
 
     return BeforeValidator(check)
@@ -65,19 +53,19 @@ def _sequence(low: int, high: int) -> BeforeValidator:
 
 def _arm_name(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
-        raise _refusal(value, "an arm's name: a letter, then at most 63 letters, digits or _, as files bear it")
+        raise refusal(value, "an arm's name: a letter, then at most 63 letters, digits or _, as files bear it")
     return value
 
 
 def _some_arms(value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict) or not value:
-        raise _refusal(value, "a mapping of at least one arm")
+        raise refusal(value, "a mapping of at least one arm")
     return value
 
 
 def _penalty_name(value: Any) -> str:
     if value not in penalty_names():
-        raise _refusal(value, f"a penalty, the name of a file in svvr/penalties: {', '.join(penalty_names())}")
+        raise refusal(value, f"a penalty, the name of a file in svvr/penalties: {', '.join(penalty_names())}")
     return str(value)
 
 
@@ -107,13 +95,13 @@ class _Section(BaseModel):
     def _check_keys(cls, data: Any) -> Any:
         known = ", ".join(cls.model_fields)
         if not isinstance(data, dict):
-            raise _refusal(data, f"a mapping with the keys {known}")
+            raise refusal(data, f"a mapping with the keys {known}")
         for key in data:
             if key not in cls.model_fields:
-                raise _refusal(key, f"a key among {known}", _part(key))
+                raise refusal(key, f"a key among {known}", part(key))
         for key, field in cls.model_fields.items():
             if field.is_required() and key not in data:
-                raise _refusal(None, f"this key, one of {known}", key)
+                raise refusal(None, f"this key, one of {known}", key)
         return data
 
 
@@ -127,9 +115,9 @@ class Data(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.n_test % 10:
-            raise _refusal(self.n_test, "a multiple of 10, as many examples of each class", "n_test")
+            raise refusal(self.n_test, "a multiple of 10, as many examples of each class", "n_test")
         if self.test_seed == self.seed:
-            raise _refusal(self.test_seed, f"another seed than data.seed = {self.seed}", "test_seed")
+            raise refusal(self.test_seed, f"another seed than data.seed = {self.seed}", "test_seed")
         return self
 
 
@@ -156,7 +144,7 @@ class Range(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.low >= self.high:
-            raise _refusal(self.low, f"a number below high = {self.high}", "low")
+            raise refusal(self.low, f"a number below high = {self.high}", "low")
         return self
 
     def __repr__(self) -> str:
@@ -191,9 +179,9 @@ class Penalty(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.name == "none" and self.strength is not None:
-            raise _refusal(self.strength, "no such key with the penalty none", "strength")
+            raise refusal(self.strength, "no such key with the penalty none", "strength")
         if self.name != "none" and self.strength is None:
-            raise _refusal(None, f"a range {{low, high}} for the penalty {self.name}", "strength")
+            raise refusal(None, f"a range {{low, high}} for the penalty {self.name}", "strength")
         return self
 
 
@@ -207,13 +195,13 @@ class Arm(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(self.tune)) < len(self.tune):
-            raise _refusal(list(self.tune), "each knob once", "tune")
+            raise refusal(list(self.tune), "each knob once", "tune")
         if "lr" not in self.tune:
-            raise _refusal(list(self.tune), "lr among the knobs, which every arm tunes", "tune")
+            raise refusal(list(self.tune), "lr among the knobs, which every arm tunes", "tune")
         if self.penalty.name == "none" and "strength" in self.tune:
-            raise _refusal(list(self.tune), "no strength with the penalty none", "tune")
+            raise refusal(list(self.tune), "no strength with the penalty none", "tune")
         if self.penalty.name != "none" and "strength" not in self.tune:
-            raise _refusal(list(self.tune), f"strength among the knobs, for the penalty {self.penalty.name}", "tune")
+            raise refusal(list(self.tune), f"strength among the knobs, for the penalty {self.penalty.name}", "tune")
         return self
 
     def ranges(self, space: Space) -> dict[str, tuple[float, float]]:
@@ -259,12 +247,12 @@ class Compare(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.equivalence_level > self.level:
-            raise _refusal(self.equivalence_level, f"at most level = {self.level}", "equivalence_level")
+            raise refusal(self.equivalence_level, f"at most level = {self.level}", "equivalence_level")
         for i, pair in enumerate(self.contrasts):
             if pair[0] == pair[1]:
-                raise _refusal(list(pair), "two different arms", f"contrasts.{i}")
+                raise refusal(list(pair), "two different arms", f"contrasts.{i}")
             if pair in self.contrasts[:i]:
-                raise _refusal(list(pair), "each contrast once", f"contrasts.{i}")
+                raise refusal(list(pair), "each contrast once", f"contrasts.{i}")
         return self
 
 
@@ -300,7 +288,7 @@ class DoseResponse(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if any(a >= b for a, b in pairwise(self.strengths)):
-            raise _refusal(list(self.strengths), "strengths that increase", "strengths")
+            raise refusal(list(self.strengths), "strengths that increase", "strengths")
         return self
 
 
@@ -322,12 +310,12 @@ class Params(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.diagnose.seeds > self.final.seeds:
-            raise _refusal(self.diagnose.seeds, f"at most final.seeds = {self.final.seeds}", "diagnose.seeds")
+            raise refusal(self.diagnose.seeds, f"at most final.seeds = {self.final.seeds}", "diagnose.seeds")
         _check_arms(self.arms)
         for i, pair in enumerate(self.compare.contrasts):
             for name in pair:
                 if name not in self.arms:
-                    raise _refusal(name, f"one of the arms {', '.join(self.arms)}", f"compare.contrasts.{i}")
+                    raise refusal(name, f"one of the arms {', '.join(self.arms)}", f"compare.contrasts.{i}")
         return self
 
 
@@ -337,12 +325,12 @@ def _check_arms(arms: Mapping[str, Arm]) -> None:
     for name, arm in arms.items():
         twin = spelled.setdefault(name.lower(), name)
         if twin != name:
-            raise _refusal(name, f"a name that differs from {twin} in more than case, as files bear it", f"arms.{name}")
+            raise refusal(name, f"a name that differs from {twin} in more than case, as files bear it", f"arms.{name}")
         twin = ranged.setdefault(arm.penalty.name, name)
         span = arms[twin].penalty.strength
         if arm.penalty.strength != span:
             expected = f"{span!r} as in arms.{twin}, since both have the penalty {arm.penalty.name}"
-            raise _refusal(arm.penalty.strength, expected, f"arms.{name}.penalty.strength")
+            raise refusal(arm.penalty.strength, expected, f"arms.{name}.penalty.strength")
     for name in arms:
         _check_reference(name, arms)
 
@@ -352,10 +340,10 @@ def _check_reference(name: str, arms: Mapping[str, Arm]) -> None:
     while (reference := arms[chain[-1]].reference) is not None:
         key = f"arms.{chain[-1]}.reference"
         if reference not in arms:
-            raise _refusal(reference, f"one of the arms {', '.join(arms)}", key)
+            raise refusal(reference, f"one of the arms {', '.join(arms)}", key)
         if reference in chain:
             expected = "a reference that does not lead back to the arm"
-            raise _refusal(reference, f"{expected} ({' -> '.join([*chain, reference])})", key)
+            raise refusal(reference, f"{expected} ({' -> '.join([*chain, reference])})", key)
         chain.append(reference)
 
 
@@ -372,20 +360,7 @@ def load(path: Path) -> Params:
     try:
         return Params.model_validate(_parse(path))
     except ValidationError as error:
-        raise ParamsError(_sentence(path, error.errors(include_url=False)[0])) from None
-
-
-def _sentence(path: Path, error: ErrorDetails) -> str:
-    """Say an error in one line; those not made by `_refusal` come from Literal."""
-    context = {"key": "", "got": _show(error["input"]), **error.get("ctx", {"expected": error["msg"]})}
-    keys = [_part(part) for part in error["loc"] if part != "[key]"]
-    key = ".".join(filter(None, [*keys, context["key"]]))
-    return f"{path}: {key}{key and ': '}got {context['got']}, expected {context['expected']}"
-
-
-def _part(key: object) -> str:
-    """Return a key as it stands in a dotted key: plain where it can be, else quoted and cut."""
-    return str(key) if re.fullmatch(r"[\w-]{1,60}", str(key)) else _show(key)
+        raise ParamsError(sentence(path, error)) from None
 
 
 def _parse(path: Path) -> Any:
@@ -402,7 +377,7 @@ def _parse(path: Path) -> Any:
         raise ParamsError(f"{path}: got brackets too deep to follow, expected a few levels") from None
     except ValueError as error:  # a date such as 2026-13-45
         raise ParamsError(
-            f"{path}: got a value that cannot be read ({_show(str(error))}), expected plain YAML"
+            f"{path}: got a value that cannot be read ({show(str(error))}), expected plain YAML"
         ) from None
     for key, first, second in repeated:
         raise ParamsError(f"{path}: {key}: got it in line {first} and again in line {second}, expected each key once")
@@ -433,9 +408,9 @@ def _repeated(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[tu
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in lines:
-                yield above + _part(name), lines[name], line
+                yield above + part(name), lines[name], line
             lines[name] = line
-            yield from _repeated(value, f"{above}{_part(name)}.", seen)
+            yield from _repeated(value, f"{above}{part(name)}.", seen)
 
 
 def _complaint(text: str, error: yaml.YAMLError) -> str:
