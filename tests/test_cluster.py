@@ -1,27 +1,63 @@
-"""The same units on a Dask cluster: a scheduler and two worker processes on loopback."""
+"""The same units on a Dask cluster: a scheduler and two worker processes on loopback, started as the README says."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
-import distributed
 import pytest
 
-from svvr import execution, training
+from svvr import cluster, execution, training
 from svvr.records import Arrays
 from svvr.training import Run
 
 WORK = execution.Work(training.train, training.modules, training.stackable, chunk=2)
 RUNS = [Run(k, 0.01, 0, "sv_variance", 0.1 * (k % 2), (8, 7), epochs=60, batch_size=8) for k in range(12)]
+pytestmark = pytest.mark.filterwarnings("ignore")  # what distributed's own threads leave open
+
+
+class Dask:
+    """A scheduler and its workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
+        while not self._file.exists():
+            assert self.scheduler.poll() is None
+            time.sleep(0.1)
+        self.address: str = json.loads(self._file.read_text())["address"]
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self) -> None:
+        self.workers.append(self._start("worker", "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"))
+
+    def stop(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            process.terminate()
+            process.wait()
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [str(Path(sys.executable).parent / "dask"), *arguments, "--scheduler-file", str(self._file)]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=self._file.parent)
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    started = Dask(tmp_path_factory.mktemp("dask"))
+    started.start_worker()
+    started.start_worker()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[distributed.LocalCluster]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50
-    ) as started:
-        monkeypatch.setenv("SVVR_SCHEDULER", started.scheduler_address)
-        yield started
+def address(dask: Dask, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SVVR_SCHEDULER", dask.address)
+    return dask.address
 
 
 def weights(data: Arrays) -> list[bytes]:
@@ -29,26 +65,85 @@ def weights(data: Arrays) -> list[bytes]:
         return [result["weights"].tobytes() for result in execution.evaluate(RUNS, WORK, data, executor)]
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_cluster_gives_the_bytes_of_the_local_run(
-    cluster: distributed.LocalCluster, tiny_data: Arrays, monkeypatch: pytest.MonkeyPatch
+    address: str, tiny_data: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = weights(tiny_data)
     monkeypatch.delenv("SVVR_SCHEDULER")
     assert remote == weights(tiny_data)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_killed_worker_changes_nothing(cluster: distributed.LocalCluster, tiny_data: Arrays) -> None:
+def test_data_is_sent_once(address: str, tiny_data: Arrays) -> None:
+    with execution.workers() as executor:
+        for runs in (RUNS[:3], RUNS[3:5]):
+            execution.evaluate(runs, WORK, tiny_data, executor)
+        assert isinstance(executor, cluster.Cluster) and len(executor._sent) == 1
+        assert executor.n_workers == 2
+
+
+def test_a_killed_worker_changes_nothing(address: str, tiny_data: Arrays) -> None:
     expected = [training.train([run], tiny_data)[0]["weights"].tobytes() for run in RUNS]
     counts: list[int] = []
-
-    def kill_once(n: int) -> None:
-        if not counts:
-            os.kill(cluster.workers[0].process.process.pid, signal.SIGKILL)
-        counts.append(n)
-
     with execution.workers() as executor:
+        assert isinstance(executor, cluster.Cluster)
+        processes = list(executor._client.run(os.getpid).values())
+
+        def kill_once(n: int) -> None:
+            if not counts:
+                os.kill(processes[0], signal.SIGKILL)
+            counts.append(n)
+
         results = execution.evaluate(RUNS, WORK, tiny_data, executor, finished=kill_once)
     assert [result["weights"].tobytes() for result in results] == expected
     assert sum(counts) == len(RUNS)
+
+
+def test_runs_that_kill_every_worker_are_one_clear_error(address: str, tiny_data: Arrays) -> None:
+    def die(units: object, data: object) -> list[Arrays]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    work = execution.Work(die, training.modules, training.stackable)
+    with pytest.raises(ConnectionError, match="whose workers died again and again"), execution.workers() as executor:
+        execution.evaluate(RUNS[:1], work, tiny_data, executor)
+
+
+def test_a_worker_of_another_kind_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "platform", lambda: {"torch": "0.0"})
+    expected = r"whose worker tcp://127\.0\.0\.1:\d+ has torch 2\..*, expected 0\.0 as here"
+    with pytest.raises(ConnectionError, match=expected), execution.workers():
+        pass
+
+
+def test_a_scheduler_that_dies_is_one_clear_error_and_finished_runs_are_kept(
+    tmp_path: Path, tiny_data: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    dying = Dask(tmp_path)
+    monkeypatch.setenv("SVVR_SCHEDULER", dying.address)
+    try:
+        with pytest.raises(ConnectionError, match="expected a scheduler with workers within 1 s"), execution.workers():
+            pass
+        monkeypatch.setattr(cluster, "TIMEOUT", 20)
+        dying.start_worker()
+        folder = tmp_path / "cache"
+        gone = "whose scheduler is gone; finished runs are kept, run it again"
+        with pytest.raises(ConnectionError, match=gone), execution.workers() as executor:
+            kill = lambda n: dying.scheduler.kill()  # noqa: E731
+            execution.evaluate(RUNS, WORK, tiny_data, executor, folder, kill)
+    finally:
+        dying.stop()
+    kept = len(list(folder.glob("*/*.npz")))
+    assert 0 < kept < len(RUNS)
+    monkeypatch.delenv("SVVR_SCHEDULER")
+    counts: list[int] = []
+    with execution.workers() as executor:
+        execution.evaluate(RUNS, WORK, tiny_data, executor, folder, counts.append)
+    assert counts[0] == kept and sum(counts) == len(RUNS)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setenv("SVVR_SCHEDULER", "tcp://127.0.0.1:1")
+    with pytest.raises(ConnectionError, match=r"pip install svvr\[dask\]"), execution.workers():
+        pass

@@ -5,7 +5,6 @@ computed in chunks; neither chunks nor workers nor order change a result.
 """
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import multiprocessing
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from svvr.cache import look_up, store
 from svvr.lifetime import when_orphaned
+from svvr.provenance import platform
 from svvr.records import Arrays, array_hash
 
 CHUNK = 12  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
@@ -55,7 +54,7 @@ def workers() -> Iterator[Executor]:
     The scheduler's address is taken from the environment variable SVVR_SCHEDULER (`tcp://host:port`).
 
     Raises:
-        ConnectionError: where the scheduler cannot be reached.
+        ConnectionError: where the cluster cannot be used or is lost; see `svvr.cluster.connect`.
     """
     address = os.environ.get("SVVR_SCHEDULER")
     if not address:
@@ -67,13 +66,9 @@ def workers() -> Iterator[Executor]:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return
-    from distributed import Client
+    from svvr.cluster import connect
 
-    try:
-        client = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise ConnectionError(f"SVVR_SCHEDULER: no scheduler answers at {address!r}") from error
-    with client, client.get_executor() as cluster:  # type: ignore[no-untyped-call]
+    with connect(address) as cluster:
         yield cluster
 
 
@@ -116,9 +111,9 @@ def evaluate(
         finished(len(results))
     missing = [index for index in range(len(units)) if index not in results]
     futures: dict[Future[list[Arrays]], list[int]] = {}
-    shared, n_workers = _share(data, executor) if missing else (data, 1)
+    n_workers = getattr(executor, "n_workers", os.cpu_count() or 1) if missing else 1
     for indices in _chunks(units, missing, work, n_workers):
-        futures[executor.submit(work.compute, [units[i] for i in indices], shared)] = indices
+        futures[executor.submit(work.compute, [units[i] for i in indices], data)] = indices
     for future in as_completed(futures):
         for index, result in zip(futures[future], future.result(), strict=True):
             results[index] = result
@@ -126,20 +121,6 @@ def evaluate(
                 store(folder, keys[index], result)
         finished(len(futures[future]))
     return [results[index] for index in range(len(units))]
-
-
-def _share(data: Arrays, executor: Executor) -> tuple[Any, int]:
-    """Send the data to every worker of a cluster once.
-
-    Returns:
-        What stands for the data in a submission, and the number of workers.
-    """
-    if not type(executor).__module__.startswith("distributed."):
-        return data, os.cpu_count() or 1
-    from distributed import default_client
-
-    client = default_client()  # type: ignore[no-untyped-call]
-    return client.scatter([data], broadcast=True)[0], max(1, sum(client.nthreads().values()))
 
 
 def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work, n_workers: int) -> list[list[int]]:
@@ -163,12 +144,6 @@ def unit_key(unit: Any, modules: Sequence[str], data: Arrays) -> str:
         "platform": platform(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def platform() -> dict[str, str]:
-    """Return what the last digits of a result depend on beside code and data: package versions and processor."""
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
-    return {**versions, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
 
 
 def _plain(value: Any) -> Any:

@@ -1,23 +1,29 @@
-"""On what a result was computed; nothing depends on it, since it differs between machines."""
+"""On what a result was computed."""
 
 import importlib.metadata
 import os
-import platform
+import platform as system
 
 import torch
+
+
+def platform() -> dict[str, str]:
+    """Return what the last digits of a result depend on beside code and data: package versions and processor."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
+    return {**versions, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
 
 
 def describe() -> dict[str, list[dict[str, str | int]]]:
     """Return the versions, processor capability and threads that determine the last digits of a result.
 
-    They stand in a list of one, which the tables of `dvc metrics show` leave out.
+    No stage depends on them, since they differ between machines. They stand in a list of one, which the tables of
+    `dvc metrics show` leave out.
     """
-    packages = ("torch", "numpy", "scipy", "optuna", "mnist1d")
     facts: dict[str, str | int] = {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "machine": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "python": system.python_version(),
+        **platform(),
+        **{name: importlib.metadata.version(name) for name in ("optuna", "mnist1d")},
+        "machine": system.machine(),
         "workers": os.cpu_count() or 1,
         "threads_per_worker": 1,
     }
