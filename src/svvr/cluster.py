@@ -28,16 +28,17 @@ class Cluster(Executor):
         return max(1, sum(threads.values()))
 
     def submit(self, compute: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit compute(units, data); data goes to every worker once, however often it is submitted."""
+        """Submit compute(units, data); data is sent once, however often it is submitted."""
         units, data = args
-        future: Future[Any] = self._executor.submit(compute, units, self._scattered(data), **kwargs)
+        future: Future[Any] = self._executor.submit(compute, units, self._remote(data), **kwargs)
         return future
 
-    def _scattered(self, data: Arrays) -> Any:
+    def _remote(self, data: Arrays) -> Any:
         for known, remote in self._sent:
             if known is data:
                 return remote
-        (remote,) = self._client.scatter([data], broadcast=True)
+        # a task rather than a scatter: the scheduler makes its result again when every worker that held it has died
+        remote = self._client.submit(dict, data)
         self._sent.append((data, remote))
         return remote
 
