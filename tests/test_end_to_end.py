@@ -295,21 +295,49 @@ def test_a_damaged_input_is_one_line(copy: Copy, stage: str, name: str, content:
         path.write_bytes(whole)
 
 
+def descendants(pid: int) -> list[int]:
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return children + [one for child in children for one in descendants(child)]
+
+
+def until_training(process: subprocess.Popen[str]) -> None:
+    """Wait until a stage below a process, or the process itself, has started its workers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        family = [process.pid, *descendants(process.pid)]
+        if any(len([1 for pid in descendants(each) if b"stages/" in command_of(pid)]) > 1 for each in family):
+            time.sleep(0.5)
+            assert process.poll() is None
+            return
+        assert process.poll() is None
+        time.sleep(0.1)
+    raise AssertionError("no worker started within 60 s")
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def test_a_params_file_edited_while_a_stage_runs_is_not_recorded(copy: Copy) -> None:
     params = copy.params()
-    params["training"]["epochs"] = 400
+    params["training"]["epochs"] = 1500
     copy.write_params(params)
     process = subprocess.Popen(
         ["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment() | {"SVVR_CACHE": "off"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    time.sleep(5)
-    assert process.poll() is None
+    until_training(process)
     params["training"]["epochs"] = 3
     copy.write_params(params)
     output = process.communicate(timeout=120)[0]
     assert process.returncode != 0 and "params.yaml changed while the stage ran" in output
-    assert "epochs: 400" not in (copy.folder / "dvc.lock").read_text()
+    assert "epochs: 1500" not in (copy.folder / "dvc.lock").read_text()
 
 
 def stage_in_flight(copy: Copy, **environment: str) -> subprocess.Popen[str]:
@@ -320,8 +348,7 @@ def stage_in_flight(copy: Copy, **environment: str) -> subprocess.Popen[str]:
         ["python", "stages/tune.py", "baseline"], cwd=copy.folder, text=True,
         env=copy.environment() | {"PYTHONPATH": "src"} | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    time.sleep(4)
-    assert process.poll() is None
+    until_training(process)
     return process
 
 
@@ -340,19 +367,17 @@ def test_a_stage_ends_with_its_parent(copy: Copy) -> None:
     params = copy.params()
     params["training"]["epochs"] = 3000
     copy.write_params(params)
-    parent = subprocess.Popen(["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment())
-    time.sleep(6)
-    (child,) = _children(parent.pid)
+    parent = subprocess.Popen(
+        ["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment(), text=True
+    )
+    until_training(parent)
+    family = descendants(parent.pid)
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 3
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+    while any(b"stages/" in command_of(pid) for pid in family) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not Path(f"/proc/{child}").exists()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    assert len(family) >= 3 and not any(b"stages/" in command_of(pid) for pid in family)
 
 
 def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) -> None:
@@ -377,16 +402,20 @@ def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) 
 
 def test_dvc_killed_with_its_stage_resumes_with_the_same_lock(copy: Copy) -> None:
     command = ["dvc", "repro", "-f", "-s", "tune@regularized"]
+    params = copy.params()
+    params["training"]["epochs"] = 300
+    copy.write_params(params)
     copy.run(*command)
     lock, results = (copy.folder / "dvc.lock").read_bytes(), copy.results()
-    copy.run("git", "checkout", "-q", "--", ".")
+    copy.run("git", "checkout", "-q", "--", "dvc.lock", "metrics")
     shutil.rmtree(copy.folder / ".cache/svvr")
     process = subprocess.Popen(
-        command, cwd=copy.folder, env=copy.environment(), start_new_session=True, stdout=subprocess.DEVNULL
+        command, cwd=copy.folder, env=copy.environment(), start_new_session=True, stdout=subprocess.DEVNULL, text=True
     )
-    time.sleep(4)
+    until_training(process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert (copy.folder / "dvc.lock").read_bytes() != lock
     copy.run(*command)
     assert (copy.folder / "dvc.lock").read_bytes() == lock and copy.results() == results
 
