@@ -1,6 +1,7 @@
 """Measure all four links against the penalty's strength, at one learning rate."""
 
 from pathlib import Path
+from typing import Any
 
 from svvr import diagnosis, dose_response, execution, records, splits, stage, training
 from svvr.params import Params
@@ -31,26 +32,27 @@ def main(params: Params) -> None:
     count = stage.Progress("dose_response", 2 * len(runs))
     with execution.workers() as executor:
         trained = execution.evaluate(runs, work, development, executor, stage.cache_folder(), count)
+        complete = {run: result["weights"] for run, result in zip(runs, trained, strict=True) if result["complete"]}
         units = [
-            diagnosis.Measurement(run.seed, result["weights"], run.hidden, params.diagnose.tolerance)
-            for run, result in zip(runs, trained, strict=True)
+            diagnosis.Measurement(run.seed, weights, run.hidden, params.diagnose.tolerance)
+            for run, weights in complete.items()
         ]
+        count(len(runs) - len(units))
         results = execution.evaluate(units, diagnosis.WORK, development, executor, stage.cache_folder(), count)
     count.close()
-    rows = []
-    for run, result, links in zip(runs, trained, results, strict=True):
+    links = {run: diagnosis.measured(each) for run, each in zip(complete, results, strict=True)}
+    rows: list[dict[str, Any]] = []
+    for run, result in zip(runs, trained, strict=True):
+        row: dict[str, Any] = {"strength": run.strength, "seed": run.seed}
+        if run not in links:
+            stage.log.info("dose_response: strength %g, seed %d: the run failed", run.strength, run.seed)
+            rows.append(row | {"state": "failed", **dict.fromkeys(dose_response.FIGURES)})
+            continue
         losses, _ = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
         figures = diagnosis.gradient_figures(training.record(run, result), params.diagnose.last_epochs)
-        rows.append(
-            {
-                "strength": run.strength,
-                "seed": run.seed,
-                "validation_loss": float(result["validation_loss"][-1]),
-                "test_loss": float(losses.mean()),
-                **diagnosis.measured(links),
-                "gradient_stability": figures["gradient_stability"],
-            }
-        )
+        row |= {"state": "complete", "validation_loss": float(result["validation_loss"][-1])}
+        row |= {"test_loss": float(losses.mean()), **links[run], "gradient_stability": figures["gradient_stability"]}
+        rows.append(row)
     head = {"lr": settings.lr, "strengths": list(settings.strengths), "n_seeds": settings.seeds}
     records.write_json(
         Path("metrics/dose_response.json"), {**head, **dose_response.curves(rows, settings.strengths), "runs": rows}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 
 from svvr import arms, execution, records, splits, stage, training, tuning
@@ -20,11 +20,11 @@ def main(params: Params) -> None:
 
     with execution.workers() as executor:
 
-        def evaluate(trials: Sequence[tuple[dict[str, float], Sequence[int]]]) -> list[list[float]]:
+        def evaluate(trials: Sequence[tuple[dict[str, float], Sequence[int]]]) -> list[list[tuning.Losses]]:
             runs = [arms.run_of(params, arm, values, seed) for values, seeds in trials for seed in seeds]
             results = execution.evaluate(runs, work, development, executor, stage.cache_folder())
-            losses = [float(r["validation_loss"][r["selected_epoch"]]) if r["complete"] else nan for r in results]
-            best[0] = min([best[0], *(loss for loss in losses if loss == loss)])
+            losses = [losses_of(result) for result in results]
+            best[0] = min([best[0], *(each[params.selection] for each in losses if isfinite(each[params.selection]))])
             count(len(losses), f"best loss {best[0]:.4f}")
             n = settings.seeds_per_trial
             return [losses[start : start + n] for start in range(0, len(losses), n)]
@@ -39,7 +39,7 @@ def main(params: Params) -> None:
             batch=settings.batch,
             sampler_name=settings.sampler,
             startup_trials=settings.startup_trials,
-            boundary=params.compare.boundary,
+            selection=params.selection,
         )
     count.close()
     for study in studies:
@@ -47,6 +47,13 @@ def main(params: Params) -> None:
             stage.log.info("tune@%s: study %d: %s is on the boundary of its range", arm, study["study"], knob)
     record = {"arm": arm, "penalty": params.arms[arm].penalty.name, **tuning.summary(studies), "studies": studies}
     records.write_json(Path(f"metrics/tune/{arm}.json"), record)
+
+
+def losses_of(result: records.Arrays) -> tuning.Losses:
+    """Return a run's validation loss under each selection rule, NaN where it diverged."""
+    curve = result["validation_loss"]
+    rules = ("last_epoch", "best_epoch")
+    return {rule: float(curve[training.selected_epoch(curve, rule)]) if result["complete"] else nan for rule in rules}
 
 
 if __name__ == "__main__":

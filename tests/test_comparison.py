@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from svvr import comparison
 from svvr.params import load
@@ -58,10 +59,10 @@ def records(
             ],
         }  # fmt: skip
         trials = [{"objective": 1.0 + 0.001 * number} for number in range(PARAMS.tuning.trials)]
-        best = dict.fromkeys(PARAMS.arms[arm].tune, 0.1)
+        best = {knob: {"lr": 0.01}.get(knob, 0.1) for knob in PARAMS.arms[arm].tune}
         tune[arm] = {
             "arm": arm, "penalty": "none", "n_studies": n_studies, "n_trials": 20 * n_studies,
-            "studies": [{"study": s, "best": best, "on_boundary": [], "trials": trials} for s in range(n_studies)],
+            "studies": [{"study": s, "best": dict(best), "on_boundary": [], "trials": trials} for s in range(n_studies)],
         }  # fmt: skip
         losses[arm] = np.random.default_rng(0).gamma(2, 0.5, (n_studies, 50)).astype(np.float32)
     return tune, train, diagnose, losses
@@ -97,7 +98,9 @@ def test_each_outcome(effects: list[float], verdict: str) -> None:
         assert "studies needed" in first["sentence"]
     if verdict == "no verdict":
         assert "smoke run" in first["sentence"]
-        assert not any(word in " ".join(result["overall"]) for word in ("is supported", "opposite", "not established"))
+        assert not any(
+            word in " ".join(result["overall"]) for word in ("is supported", "the other way", "not established")
+        )
 
 
 def test_one_seed_a_study_is_a_smoke_run() -> None:
@@ -119,10 +122,11 @@ def test_the_hypothesis_needs_the_first_two_contrasts(both: bool) -> None:
     effects = {"regularized": [-0.03, -0.031, -0.029, -0.03]}
     if both:
         effects["weight_decay_regularized"] = effects["regularized"]
-    first, links = summary(effects)["overall"]
-    assert first.startswith("The hypothesis is supported" if both else "The hypothesis as a whole is not established")
-    assert f"at a budget of {PARAMS.tuning.trials} trials" in first
-    assert links.index("conditioning") < links.index("smoothness") < links.index("generalisation")
+    (sentence,) = summary(effects)["overall"]
+    conclusion = "the hypothesis is supported: " if both else "the hypothesis as a whole is not established: "
+    assert sentence.startswith(f"At a budget of {PARAMS.tuning.trials} trials {conclusion}")
+    links = "no change beyond the margin: conditioning, smoothness, gradient stability"
+    assert sentence.endswith(f"Links, regularized against baseline: holds: generalisation; {links}.")
 
 
 def test_a_run_that_started_from_trained_weights_is_caught() -> None:
@@ -156,10 +160,10 @@ def spoil_order(gathered: Records) -> None:
     ],
 )
 def test_missing_runs_other_seeds_and_another_order_are_caught(spoil: Any, message: str) -> None:
-    tune, train, _, losses = records()
+    tune, train, diagnose, losses = records()
     spoil(train)
     with pytest.raises(ValueError, match=f"regularized and baseline are not paired: {message}"):
-        comparison.summarise(PARAMS, tune, train, None, losses)
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
 
 
 @pytest.mark.parametrize("spoil", [spoil_missing, spoil_order])
@@ -191,7 +195,7 @@ def test_records_of_other_settings_are_caught() -> None:
 
 
 def test_a_missing_record_is_named() -> None:
-    for index, kind in enumerate(("tuning", "final")):
+    for index, kind in enumerate(("tuning", "final", "diagnosed")):
         made = records()
         del made[index]["weight_decay"]
         with pytest.raises(ValueError, match=f"{kind} record of arm weight_decay: got none"):
@@ -217,20 +221,6 @@ def test_test_losses_of_another_shape_or_not_finite_are_named() -> None:
             comparison.summarise(PARAMS, tune, train, diagnose, losses | {arm: array})
 
 
-@pytest.mark.parametrize("absent", ["all", "one"])
-def test_without_diagnosis_only_generalisation_is_judged(absent: str) -> None:
-    tune, train, diagnose, losses = records({"regularized": [-0.03, -0.031, -0.029, -0.03]})
-    if absent == "one":
-        del diagnose["regularized"]
-    result = comparison.summarise(PARAMS, tune, train, None if absent == "all" else diagnose, losses)
-    first, link = contrast(result), contrast(result, "smoothness")
-    assert first["verdict"] == "supported" and first["flags"] == [] and first["activity_percent"] is None
-    assert link["verdict"] == "no verdict" and link["effect_percent"] is None and "not diagnosed" in link["sentence"]
-    assert set(link) == set(first)
-    assert contrast(result, "smoothness", 1)["verdict"] == ("no verdict" if absent == "all" else "not supported")
-    assert "smoothness no verdict" in result["overall"][1]
-
-
 def test_one_study_has_no_interval() -> None:
     result = summary({"regularized": [-0.03]})
     first = contrast(result)
@@ -248,8 +238,9 @@ def test_a_control_never_supports_the_hypothesis() -> None:
     made = records({"regularized": effects, "weight_decay": effects})
     result = comparison.summarise(only, *made)
     assert [contrast(result, number=n)["verdict"] for n in (0, 1)] == ["supported", "supported"]
-    assert result["overall"][0].startswith("No verdict on the hypothesis as a whole, which takes two contrasts")
-    assert "weight decay" not in result["overall"][0]
+    (sentence,) = result["overall"]
+    assert "there is no verdict on the hypothesis as a whole, which takes two contrasts" in sentence
+    assert "weight decay" not in sentence
 
 
 def test_a_failed_run_gives_no_verdict_and_is_named() -> None:
@@ -268,27 +259,118 @@ def test_a_failed_run_gives_no_verdict_and_is_named() -> None:
 
 def test_a_penalty_that_changes_little_is_inactive() -> None:
     tune, train, diagnose, losses = records(cv={"regularized": 0.95, "weight_decay_regularized": 0.5})
+    for run in diagnose["regularized"]["runs"][:4]:  # study 0: active in one layer alone
+        run["layers"][1]["coefficient_of_variation"] = 0.3
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     first, second = contrast(result), contrast(result, number=1)
-    assert "penalty inactive" in first["flags"] and first["inactive_studies"] == 4
-    assert first["activity_percent"] == pytest.approx(-5)
-    assert "penalty inactive" not in second["flags"] and second["activity_percent"] == pytest.approx(-50)
+    changes = [math.log(0.95) / 2 + math.log(0.5) / 2, *3 * [math.log(0.95)]]
+    assert first["activity_percent"] == pytest.approx(100 * math.expm1(np.mean(changes)))
+    assert first["inactive"] is False and first["inactive_studies"] == 3
+    assert "penalty inactive in 3 of 4 studies" in first["flags"] and "inactive in 3 of 4" in first["sentence"]
+    assert second["inactive_studies"] == 0 and second["activity_percent"] == pytest.approx(-50)
+    assert not any("inactive" in flag for flag in second["flags"])
+    for run in diagnose["regularized"]["runs"]:
+        run["layers"] = [{"coefficient_of_variation": each * 0.95} for each in (0.3, 0.6)]
+    first = contrast(comparison.summarise(PARAMS, tune, train, diagnose, losses))
+    assert first["inactive"] and "penalty inactive on average and in 4 of 4 studies" in first["flags"]
     for run in diagnose["regularized"]["runs"]:
         run["conditioning"] = None
-    result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
-    assert contrast(result)["activity_percent"] is None and not contrast(result)["inactive"]
+    first = contrast(comparison.summarise(PARAMS, tune, train, diagnose, losses))
+    assert first["activity_percent"] is None and first["inactive"] is None
 
 
-def test_boundary_and_budget_are_flagged() -> None:
+def test_an_arm_without_a_penalty_has_no_activity() -> None:
+    compared = PARAMS.compare.model_copy(update={"contrasts": (("weight_decay", "baseline"),)})
+    result = comparison.summarise(PARAMS.model_copy(update={"compare": compared}), *records())
+    assert contrast(result)["inactive"] is None and contrast(result)["inactive_studies"] is None
+
+
+def test_a_winner_near_the_end_of_its_range_is_flagged() -> None:
     tune, train, diagnose, losses = records(cv={"regularized": 0.5})
-    tune["regularized"]["studies"][2]["on_boundary"] = ["strength"]
-    for study in tune["regularized"]["studies"]:
-        study["trials"] = [{"objective": 2.0 - 0.02 * number} for number in range(PARAMS.tuning.trials)]
+    tune["regularized"]["studies"][2]["best"] = {"lr": 0.01, "strength": 9.0}
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
-    assert contrast(result)["flags"] == ["budget-limited", "regularized: strength on the boundary in 1 of 4 studies"]
+    assert contrast(result)["flags"] == ["regularized: strength on the boundary in 1 of 4 studies"]
+    assert result["arms"][1]["on_boundary"] == ["strength"] and result["arms"][0]["on_boundary"] == []
+    strict = PARAMS.model_copy(update={"compare": PARAMS.compare.model_copy(update={"boundary": 0.001})})
+    assert contrast(comparison.summarise(strict, tune, train, diagnose, losses))["flags"] == []
+
+
+@pytest.mark.parametrize("gain,flagged", [(0.0101, True), (0.0099, False)])
+def test_a_budget_that_limits_the_arm_with_more_knobs_is_flagged(gain: float, flagged: bool) -> None:
+    tune, train, diagnose, losses = records(cv={"regularized": 0.5})
+    made = comparison.best_curve
+    curves = {"regularized": [9.0, *9 * [1 + gain], *10 * [1.0]], "weight_decay": [9.0, *9 * [1.5], *10 * [1.0]]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "best_curve", lambda record: curves.get(record["arm"]) or made(record))
+        result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
+        compared = PARAMS.compare.model_copy(update={"contrasts": (("baseline", "weight_decay"),)})
+        turned = comparison.summarise(PARAMS.model_copy(update={"compare": compared}), tune, train, diagnose, losses)
+    half = "the last half of the trials lowered the expected best loss of"
+    expected = [f"budget-limited: {half} regularized by 1.0 %"] if flagged else []
+    assert contrast(result)["flags"] == expected
     # weight_decay tunes as many knobs, so the budget favours neither
-    assert "budget-limited" not in contrast(result, number=2)["flags"]
-    assert not comparison.budget_limited(None, 0.01) and not comparison.budget_limited([1.0], 0.01)
+    assert contrast(result, number=2)["flags"] == []
+    assert contrast(turned)["flags"] == [f"budget-limited: {half} weight decay by 33.3 %"]
+    assert comparison.late_gain(None) == comparison.late_gain([1.0]) == 0
+
+
+def test_every_figure_of_a_contrast_by_hand() -> None:
+    """Losses and figures without any pattern, against numpy and scipy."""
+    tune, train, diagnose, losses = records({"regularized": [0.0] * 5})
+    rng = np.random.default_rng(7)
+    for arm in ("regularized", "baseline"):
+        for run in train[arm]["runs"]:
+            run["test_loss"] = float(rng.uniform(1, 1.2))
+        for run in diagnose[arm]["runs"]:
+            run["smoothness"] = float(rng.normal(2, 0.3))
+        losses[arm] = rng.gamma(2, 0.5, (5, 50)).astype(np.float32)
+    result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
+
+    def differences(gathered: Records, figure: Any) -> np.ndarray:
+        one, two = (np.array([figure(run) for run in gathered[arm]["runs"]]) for arm in ("regularized", "baseline"))
+        return np.asarray((one - two).reshape(5, 4))
+
+    for link, d, levels in (
+        ("generalisation", differences(train, lambda run: math.log(run["test_loss"])), (0.9, 0.95)),
+        ("smoothness", differences(diagnose, lambda run: run["smoothness"]), (1 - 0.1 / 3, 1 - 0.05 / 3)),
+    ):
+        found, studies = contrast(result, link), d.mean(1)
+        assert found["effect_percent"] == pytest.approx(100 * math.expm1(studies.mean()))
+        for name, level in zip(("ci90", "ci95"), levels, strict=True):
+            low, high = stats.t.interval(level, 4, studies.mean(), stats.sem(studies))
+            assert found[f"{name}_low"] == pytest.approx(100 * math.expm1(low))
+            assert found[f"{name}_high"] == pytest.approx(100 * math.expm1(high))
+        assert found["p_better"] == pytest.approx((d < 0).mean())
+        assert found["study_sd_percent"] == pytest.approx(100 * studies.std(ddof=1))
+        np.testing.assert_allclose(found["study_effects"], 100 * np.expm1(studies))
+        np.testing.assert_allclose(found["pair_effects"], 100 * np.expm1(d))
+        rule = (math.log1p(found["margin_percent"] / 100), *levels)
+        assert found["verdict"] == "inconclusive" and found["studies_needed"] == by_hand(studies, *rule)
+    one, two = (losses[arm].astype(float) for arm in ("regularized", "baseline"))
+    relative = (one / one.mean(1, keepdims=True) - two / two.mean(1, keepdims=True)).mean(0)
+    first = contrast(result)
+    expected = (100 + first["effect_percent"]) * relative.std(ddof=1) / math.sqrt(50)
+    assert first["sampling_se_percent"] == pytest.approx(expected)
+
+
+def by_hand(effects: np.ndarray, margin: float, inner: float, outer: float) -> int:
+    """Return the first number of studies at which the same mean and deviation would decide."""
+    mean, sd = effects.mean(), effects.std(ddof=1)
+    for n in range(3, 1001):
+        narrow, wide = (stats.t.ppf((1 + level) / 2, n - 1) * sd / math.sqrt(n) for level in (inner, outer))
+        if abs(mean) + narrow < margin or abs(mean) > wide:
+            return n
+    raise AssertionError("more than 1000 studies")
+
+
+def test_a_study_with_one_seed_makes_a_smoke_run() -> None:
+    tune, train, diagnose, losses = records({"regularized": [-0.03] * 4})
+    for gathered in (train, diagnose):
+        for arm in ARMS:
+            runs = gathered[arm]["runs"]
+            gathered[arm]["runs"] = [run for run in runs if run["study"] or run["seed"] == 0]
+    result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
+    assert all(c["verdict"] == "no verdict" for c in result["contrasts"])
 
 
 def test_arms_carry_their_expected_best() -> None:
@@ -319,20 +401,25 @@ def test_an_arm_in_no_contrast_meets_its_reference() -> None:
 def test_the_flat_figures_come_first_and_are_few() -> None:
     result = summary({"regularized": [-0.03, -0.031, -0.029, -0.03]})
     flat = [key for key, value in result.items() if not isinstance(value, list)]
-    assert list(result)[: len(flat)] == flat and len(flat) == 8
+    assert list(result)[: len(flat)] == flat and len(flat) == 9 and flat[-1] == "selection"
     assert flat[:4] == [f"regularized_vs_baseline_{end}" for end in ("percent", "ci95_low", "ci95_high", "verdict")]
 
 
 def test_the_table_fits_a_terminal() -> None:
-    tune, train, diagnose, losses = records({"regularized": [-0.03, -0.031, -0.029, -0.03]})
-    tune["regularized"]["studies"][2]["on_boundary"] = ["strength"]
+    tune, train, diagnose, losses = records(
+        {"regularized": [-0.03, -0.031, -0.029, -0.03], "weight_decay": [0, 0, 0, 0.04]}
+    )
+    tune["regularized"]["studies"][2]["best"]["strength"] = 9.0
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     lines = comparison.verdict_table(result).splitlines()
-    assert len(lines) <= 25 and max(map(len, lines)) <= 110
+    assert len(lines) <= 25 and max(map(len, lines)) <= 120
     assert lines[1].split()[-1] == "supported" and "regularized vs baseline" in lines[1]
+    undecided = contrast(result, number=1)
+    assert undecided["verdict"] == "inconclusive" and f"~{undecided['studies_needed']} studies" in lines[5]
+    assert lines[13] == "Intervals: 95 % for generalisation; 98.3 % for conditioning, smoothness, gradient stability."
     assert " ".join(result["overall"]) in " ".join(lines)
     assert "strength on the boundary in 1 of 4 studies" in " ".join(lines[13:])
     many = result | {"contrasts": 9 * [c | {"arm": 60 * "x", "reference": 60 * "y"} for c in result["contrasts"]]}
     lines = comparison.verdict_table(many).splitlines()
-    assert len(lines) == 25 and max(map(len, lines)) <= 110 and any("more lines in the summary" in row for row in lines)
-    assert lines[1].split()[-1] == "supported" and any(line.startswith("The hypothesis") for line in lines)
+    assert len(lines) == 25 and max(map(len, lines)) <= 120 and any("more lines in the summary" in row for row in lines)
+    assert lines[1].split()[-1] == "supported" and any(line.startswith("At a budget") for line in lines)

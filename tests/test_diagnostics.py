@@ -102,7 +102,7 @@ def test_a_singular_matrix_has_a_finite_condition():
     assert layer["variance"] == pytest.approx(1)
     assert layer["coefficient_of_variation"] == pytest.approx(math.sqrt(2 / 3))
     assert layer["stable_rank"] == pytest.approx(1.25)
-    assert layer["ln_condition"] == pytest.approx(math.log(2**23 / 3))
+    assert layer["ln_condition"] == pytest.approx(math.log(2**52 / 3))
 
 
 def test_a_zero_initial_matrix_is_no_error_but_a_zero_trained_one_is():

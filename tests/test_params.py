@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svvr.params import ParamsError, load, penalty_names
+from svvr.params import ParamsError, load, near_end, penalty_names
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -740,3 +740,11 @@ def test_valid_parameters_survive_a_round_trip(tmp_path_factory: pytest.TempPath
     assert plain(params.model_dump()) == plain(tree)
     path.write_text(yaml.safe_dump(params.model_dump(mode="json")))
     assert load(path) == params
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [(1e-4, True), (1.3e-4, True), (1.5e-4, False), (3e-3, False), (6e-2, False), (8e-2, True), (1e-1, True)],
+)
+def test_the_end_of_a_range_is_a_share_of_its_logarithm(value: float, expected: bool) -> None:
+    assert near_end(value, 1e-4, 1e-1, 0.05) is expected

@@ -109,15 +109,6 @@ def test_damaged_foreign_or_pickled_arrays_are_refused(tmp_path: Path) -> None:
         records.read_npz(path, "y")
 
 
-def test_csv_has_a_header_and_equal_columns(tmp_path: Path) -> None:
-    records.write_csv(tmp_path / "a.csv", [{"arm": "a", "loss": 0.1}, {"arm": "b", "loss": None}])
-    assert (tmp_path / "a.csv").read_text() == "arm,loss\na,0.1\nb,\n"
-    with pytest.raises(ValueError, match="columns"):
-        records.write_csv(tmp_path / "a.csv", [{"a": 1}, {"b": 1}])
-    with pytest.raises(ValueError, match="got none"):
-        records.write_csv(tmp_path / "a.csv", [])
-
-
 def test_a_file_in_the_folder_s_place_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "metrics").write_text("a file")
     with pytest.raises(RecordError, match="cannot be written"):

@@ -26,7 +26,8 @@ LAYER = {
 LINKS = dict.fromkeys(("conditioning", "smoothness", "gradient_stability"), -1.0)
 CONTRAST = {
     "arm": "a", "reference": "b", "link": "generalisation", "margin_percent": 1.0, "equivalence_level": 0.9,
-    "level": 0.95, "n_studies": 1, "n_pairs": 1, "effect_percent": -1.0, "ci90_low": None, "ci90_high": None,
+    "level": 0.95, "n_studies": 1, "n_pairs": 1, "studies_needed": None,
+    "effect_percent": -1.0, "ci90_low": None, "ci90_high": None,
     "ci95_low": None, "ci95_high": None, "verdict": "no verdict", "study_effects": [-1.0], "pair_effects": [[-1.0]],
     "flags": [],
 }  # fmt: skip

@@ -10,7 +10,7 @@ from svvr.seeds import tuning_seeds
 
 SETTINGS = {
     "studies": 3, "trials": 8, "seeds_per_trial": 2, "batch": 1,
-    "sampler_name": "tpe", "startup_trials": 3, "boundary": 0.05,
+    "sampler_name": "tpe", "startup_trials": 3, "selection": "last_epoch",
 }  # fmt: skip
 RANGES = {"lr": (1e-4, 1e-1), "strength": (1e-3, 10.0)}
 Trials = Sequence[tuple[dict[str, float], Sequence[int]]]
@@ -20,12 +20,17 @@ def bowl(params: dict[str, float], seed: int) -> float:
     return (math.log(params["lr"] / 0.01)) ** 2 + seed % 7 / 10
 
 
-def evaluate(trials: Trials) -> list[list[float]]:
-    return [[bowl(params, seed) for seed in seeds] for params, seeds in trials]
+def rules(loss: float) -> tuning.Losses:
+    return {"last_epoch": loss, "best_epoch": loss - 0.5}
+
+
+def evaluate(trials: Trials) -> list[list[tuning.Losses]]:
+    return [[rules(bowl(params, seed)) for seed in seeds] for params, seeds in trials]
 
 
 def tune(**changes: object) -> list[dict]:
-    return tuning.tune("arm", RANGES, changes.pop("evaluate", evaluate), **(SETTINGS | changes))  # type: ignore[arg-type]
+    ranges = changes.pop("ranges", RANGES)
+    return tuning.tune("arm", ranges, changes.pop("evaluate", evaluate), **(SETTINGS | changes))  # type: ignore[arg-type]
 
 
 def test_a_study_records_every_trial_and_its_winner() -> None:
@@ -38,6 +43,8 @@ def test_a_study_records_every_trial_and_its_winner() -> None:
         assert {tuple(trial["seeds"]) for trial in study["trials"]} == {tuple(tuning_seeds(study["study"], 2))}
         for trial in study["trials"]:
             assert trial["losses"] == [bowl(trial["params"], seed) for seed in trial["seeds"]]
+            assert trial["losses_by_rule"]["last_epoch"] == trial["losses"]
+            assert trial["losses_by_rule"]["best_epoch"] == [loss - 0.5 for loss in trial["losses"]]
             assert trial["objective"] == pytest.approx(sum(trial["losses"]) / 2)
             assert all(low <= trial["params"][knob] <= high for knob, (low, high) in RANGES.items())
 
@@ -50,8 +57,8 @@ def test_studies_are_deterministic_seeded_apart_and_by_arm() -> None:
 
 
 def test_tpe_searches_better_than_chance_on_a_bowl() -> None:
-    def smooth(trials: Trials) -> list[list[float]]:
-        return [[bowl(params, 0) for _ in seeds] for params, seeds in trials]
+    def smooth(trials: Trials) -> list[list[tuning.Losses]]:
+        return [[rules(bowl(params, 0)) for _ in seeds] for params, seeds in trials]
 
     found = {name: tune(evaluate=smooth, sampler_name=name, trials=20, studies=10) for name in ("tpe", "random")}
     tpe, random = (sum(study["objective"] for study in studies) for studies in found.values())
@@ -62,7 +69,7 @@ def test_tpe_searches_better_than_chance_on_a_bowl() -> None:
 def test_a_batch_stays_within_the_budget(batch: int) -> None:
     rounds: list[int] = []
 
-    def counted(trials: Trials) -> list[list[float]]:
+    def counted(trials: Trials) -> list[list[tuning.Losses]]:
         rounds.append(len(trials))
         return evaluate(trials)
 
@@ -72,8 +79,11 @@ def test_a_batch_stays_within_the_budget(batch: int) -> None:
 
 
 def test_a_diverged_run_fails_its_trial_counts_and_never_wins() -> None:
-    def diverging(trials: Trials) -> list[list[float]]:
-        return [[math.nan if params["lr"] > 0.01 else bowl(params, seed) for seed in seeds] for params, seeds in trials]
+    def diverging(trials: Trials) -> list[list[tuning.Losses]]:
+        return [
+            [rules(math.nan if params["lr"] > 0.01 else bowl(params, seed)) for seed in seeds]
+            for params, seeds in trials
+        ]
 
     studies = tune(evaluate=diverging)
     failed = [trial for study in studies for trial in study["trials"] if trial["state"] == "failed"]
@@ -84,15 +94,20 @@ def test_a_diverged_run_fails_its_trial_counts_and_never_wins() -> None:
 
 def test_a_study_without_a_complete_trial_is_a_clear_error() -> None:
     with pytest.raises(ValueError, match="arm arm, study 0: all 8 trials failed"):
-        tune(evaluate=lambda trials: [[math.inf] * len(seeds) for _, seeds in trials])
+        tune(evaluate=lambda trials: [[rules(math.inf)] * len(seeds) for _, seeds in trials])
 
 
-@pytest.mark.parametrize(
-    "value,expected",
-    [(1e-4, True), (1.3e-4, True), (1.5e-4, False), (3e-3, False), (6e-2, False), (8e-2, True), (1e-1, True)],
-)
-def test_boundary_is_a_share_of_the_log_range(value: float, expected: bool) -> None:
-    assert tuning.on_boundary(value, 1e-4, 1e-1, 0.05) is expected
+def test_the_selection_rule_makes_the_objective() -> None:
+    last, best = (tune(selection=rule)[0]["trials"][0] for rule in ("last_epoch", "best_epoch"))
+    assert best["params"] == last["params"] and best["losses_by_rule"] == last["losses_by_rule"]
+    assert best["objective"] == pytest.approx(last["objective"] - 0.5)
+
+
+def test_winners_near_the_end_of_a_range_are_flagged() -> None:
+    studies = tune(ranges={"lr": (0.01, 0.0100001), "strength": (1e-3, 10.0)}, trials=3)
+    for study in studies:
+        position = math.log10(study["best"]["strength"] / 1e-3) / 4
+        assert ("strength" in study["on_boundary"]) == (not 0.05 < position < 0.95)
 
 
 def test_an_unknown_sampler_is_named() -> None:
@@ -104,5 +119,5 @@ def test_summary() -> None:
     studies = tune()
     assert tuning.summary(studies) == {
         "n_studies": 3, "n_trials": 24, "n_failed": 0,
-        "objective_mean": pytest.approx(sum(study["objective"] for study in studies) / 3),
+        "objective_mean_used_for_tuning": pytest.approx(sum(study["objective"] for study in studies) / 3),
     }  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svvr import statistics
-from svvr.params import Params
+from svvr.params import Params, near_end
 from svvr.statistics import Floats
 
 LINKS = ("generalisation", "conditioning", "smoothness", "gradient_stability")
@@ -20,7 +20,8 @@ FIGURES = {
     "smoothness": "top Hessian eigenvalue",
     "gradient_stability": "coefficient of variation of the gradient norm",
 }
-COLUMNS, LINES = 110, 25  # of the verdict table
+ACTIVITY = ("activity_percent", "inactive", "inactive_studies")
+COLUMNS, LINES = 120, 25  # of the verdict table
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 
@@ -29,7 +30,7 @@ def summarise(
     params: Params,
     tune: Records,
     train: Records,
-    diagnose: Records | None,
+    diagnose: Records,
     test_losses: Mapping[str, npt.NDArray[np.float32]],
 ) -> dict[str, Any]:
     """Weigh the arms against each other.
@@ -38,7 +39,7 @@ def summarise(
         params: `compare`, the arms' references and knobs, the tuning budget and the selection rule are read.
         tune: arm -> its tuning record.
         train: arm -> its record of final runs.
-        diagnose: arm -> its record of diagnosed runs; None, or without an arm, where they were not measured.
+        diagnose: arm -> its record of diagnosed runs.
         test_losses: arm -> (studies, n_test) per-example losses averaged over a study's runs, nats.
 
     Returns:
@@ -47,7 +48,6 @@ def summarise(
     Raises:
         ValueError: where a record is missing, of another arm or unusable, or two arms' runs are not paired.
     """
-    diagnose = diagnose or {}
     check_records(params, tune, train, diagnose)
     pairs = pairs_to_compare(params)
     for arm, reference in pairs:
@@ -57,27 +57,24 @@ def summarise(
     curves = {arm: best_curve(record) for arm, record in tune.items()}
     contrasts = []
     for arm, reference in pairs:
-        common = {"activity_percent": None, "inactive": False, "inactive_studies": 0}
-        if diagnosed := arm in diagnose and reference in diagnose:
-            check_pairing(arm, reference, diagnose[arm], diagnose[reference])
+        check_pairing(arm, reference, diagnose[arm], diagnose[reference])
+        common: dict[str, Any] = dict.fromkeys(ACTIVITY)
+        if params.arms[arm].penalty.name != "none":
             common = activity(diagnose[arm], diagnose[reference], params.compare.min_activity)
-        inactive = ["penalty inactive"] if common["inactive"] and params.arms[arm].penalty.name != "none" else []
-        flags = [*inactive, *_flags(params, arm, reference, tune, curves)]
+        flags = [*_inactive(common, tune[arm]), *_flags(params, arm, reference, tune, curves)]
         for link in LINKS:
+            gathered = train if link == "generalisation" else diagnose
+            contrast = compare(params, arm, reference, link, gathered[arm], gathered[reference])
             if link == "generalisation":
-                contrast = compare(params, arm, reference, link, train[arm], train[reference])
                 contrast["sampling_se_percent"] = _sampling_error(contrast, test_losses)
-            elif diagnosed:
-                contrast = compare(params, arm, reference, link, diagnose[arm], diagnose[reference])
-            else:
-                contrast = {**_rule(params, arm, reference, link), **_unknown(0, "its runs were not diagnosed")}
             contrast |= {**common, "flags": flags}
             contrast["sentence"] = sentence(contrast, params.tuning.trials)
             contrasts.append(contrast)
     return {
         **_flat(contrasts),
+        "selection": params.selection,
         "overall": overall(contrasts, params.compare.contrasts, params.tuning.trials),
-        "arms": _arms(tune, train, curves),
+        "arms": _arms(params, tune, train, curves),
         "contrasts": contrasts,
     }
 
@@ -88,7 +85,7 @@ def check_records(params: Params, tune: Records, train: Records, diagnose: Recor
     Raises:
         ValueError: naming the kind of record, the arm, what was got and what was expected.
     """
-    for kind, gathered in (("tuning", tune), ("final", train)):
+    for kind, gathered in (("tuning", tune), ("final", train), ("diagnosed", diagnose)):
         absent = [arm for arm in params.arms if arm not in gathered]
         if absent:
             raise ValueError(f"{kind} record of arm {absent[0]}: got none, expected one of each arm")
@@ -126,7 +123,7 @@ def _sampling_error(contrast: Record, test_losses: Mapping[str, npt.NDArray[np.f
         if array.shape != expected or not np.isfinite(array).all():
             got = f"shape {array.shape}, {np.count_nonzero(~np.isfinite(array))} not finite"
             raise ValueError(f"test losses of arm {contrast[role]}: got {got}, expected shape {expected}, all finite")
-    error = statistics.sampling_error(*(array.mean(0, dtype=np.float64) for array in arrays))
+    error = statistics.sampling_error(*(array.astype(np.float64) for array in arrays))
     return float((100 + contrast["effect_percent"]) * error)
 
 
@@ -201,6 +198,7 @@ def compare(
         "verdict": decision,
         "reason": "fewer than 3 studies or 2 seeds: a smoke run" if smoke else None,
         "studies_needed": needed,
+        "study_sd_percent": 100 * float(np.std(effects, ddof=1)) if len(effects) > 1 else None,
         "study_effects": [percent(d) for d in effects],
         "pair_effects": [[percent(d) for d in study] for study in by_study],
         "sampling_se_percent": None,
@@ -234,7 +232,7 @@ def _unknown(n_studies: int, reason: str) -> dict[str, Any]:
     figures = ("n_pairs", "effect_percent", "ci90_low", "ci90_high", "ci95_low", "ci95_high", "p_better")
     return {
         "n_studies": n_studies,
-        **dict.fromkeys((*figures, "studies_needed", "sampling_se_percent", "given_these_winners")),
+        **dict.fromkeys((*figures, "studies_needed", "study_sd_percent", "sampling_se_percent", "given_these_winners")),
         "study_effects": [],
         "pair_effects": [],
         "verdict": "no verdict",
@@ -278,7 +276,7 @@ def activity(of_arm: Record, of_reference: Record, min_activity: float) -> dict[
             by_study.setdefault(one["study"], []).append(float(logs[0] - logs[1]))
     changes = [math.fsum(study) / len(study) for study in by_study.values()]
     if not changes:
-        return {"activity_percent": None, "inactive": False, "inactive_studies": 0}
+        return dict.fromkeys(ACTIVITY)
     bound, mean = math.log1p(-min_activity), math.fsum(changes) / len(changes)
     inactive = sum(change > bound for change in changes)
     return {"activity_percent": percent(mean), "inactive": mean > bound, "inactive_studies": inactive}
@@ -293,26 +291,48 @@ def best_curve(record: Record) -> list[float] | None:
     return [math.fsum(column) / len(column) for column in columns] if all(columns) else None
 
 
-def budget_limited(curve: Sequence[float] | None, margin: float) -> bool:
-    """Tell whether the second half of the trials still lowered the expected best loss by more than the margin."""
+def late_gain(curve: Sequence[float] | None) -> float:
+    """Return by how much (as a logarithm) the second half of the trials lowered the expected best loss."""
     if curve is None or len(curve) < 2:
-        return False
-    return math.log(curve[len(curve) // 2 - 1] / curve[-1]) > math.log1p(margin)
+        return 0.0
+    return math.log(curve[len(curve) // 2 - 1] / curve[-1])
+
+
+def _inactive(common: Record, tuned: Record) -> list[str]:
+    if not common["inactive_studies"]:
+        return []
+    where = f"in {common['inactive_studies']} of {len(tuned['studies'])} studies"
+    return [f"penalty inactive {'on average and ' if common['inactive'] else ''}{where}"]
 
 
 def _flags(
     params: Params, arm: str, reference: str, tune: Records, curves: Mapping[str, list[float] | None]
 ) -> list[str]:
-    more_knobs = len(params.arms[arm].tune) > len(params.arms[reference].tune)
-    flags = ["budget-limited"] if more_knobs and budget_limited(curves[arm], params.compare.margin) else []
+    flags = []
+    for richer, other in ((arm, reference), (reference, arm)):
+        gain = late_gain(curves[richer])
+        if len(params.arms[richer].tune) > len(params.arms[other].tune) and gain > math.log1p(params.compare.margin):
+            lowered = f"the last half of the trials lowered the expected best loss of {_words(richer)}"
+            flags.append(f"budget-limited: {lowered} by {-percent(-gain):.1f} %")
     for each in (arm, reference):
-        counts: dict[str, int] = {}
-        for study in tune[each]["studies"]:
-            for knob in study["on_boundary"]:
-                counts[knob] = counts.get(knob, 0) + 1
+        ends = _on_boundary(params, each, tune[each])
         n = len(tune[each]["studies"])
-        flags += [f"{each}: {knob} on the boundary in {count} of {n} studies" for knob, count in counts.items()]
+        flags += [
+            f"{_words(each)}: {_words(knob)} on the boundary in {ends.count(knob)} of {n} studies"
+            for knob in dict.fromkeys(ends)
+        ]
     return flags
+
+
+def _on_boundary(params: Params, arm: str, record: Record) -> list[str]:
+    """Return the knobs of every study's winner that lie near the end of their range."""
+    ranges = params.arms[arm].ranges(params.tuning.space)
+    return [
+        knob
+        for study in record["studies"]
+        for knob, value in study["best"].items()
+        if knob in ranges and near_end(value, *ranges[knob], params.compare.boundary)
+    ]
 
 
 def sentence(contrast: Record, trials: int) -> str:
@@ -343,31 +363,48 @@ def _words(arm: str) -> str:
 
 
 def overall(contrasts: Sequence[Record], listed: Sequence[tuple[str, str]], trials: int) -> list[str]:
-    """Say what the links of the first contrast hold, and whether the hypothesis is supported.
+    """Say in a sentence whether the hypothesis is supported, and which links of the first contrast hold.
 
     Args:
         contrasts: entries of the summary.
         listed: (arm, reference) in params; the first two decide, never an arm's declared reference.
         trials: the tuning budget.
+
+    Returns:
+        One sentence; none without a contrast.
     """
     if not listed:
         return []
     found = {(c["arm"], c["reference"], c["link"]): c for c in contrasts}
     decisive = [found[arm, reference, "generalisation"] for arm, reference in listed[:2]]
-    chain = [found[*listed[0], link] for link in (*SIMULTANEOUS, "generalisation")]
-    links = ", ".join(f"{c['link'].replace('_', ' ')} {c['verdict']}" for c in chain)
     verdicts = [c["verdict"] for c in decisive]
     names = " and ".join(f"{_words(c['arm'])} against {_words(c['reference'])} ({c['verdict']})" for c in decisive)
-    budget = f"at a budget of {trials} trials"
     if len(decisive) < 2:
-        conclusion = f"No verdict on the hypothesis as a whole, which takes two contrasts, {budget}: {names}."
+        conclusion = f"there is no verdict on the hypothesis as a whole, which takes two contrasts: {names}"
     elif "no verdict" in verdicts:
-        conclusion = f"No verdict on the hypothesis {budget}: {names}."
+        conclusion = f"there is no verdict on the hypothesis: {names}"
     elif all(each == "supported" for each in verdicts):
-        conclusion = f"The hypothesis is supported {budget}: {names}."
+        conclusion = f"the hypothesis is supported: {names}"
     else:
-        conclusion = f"The hypothesis as a whole is not established {budget}: {names}; it takes both to be supported."
-    return [conclusion, f"Link by link, {_words(listed[0][0])} against {_words(listed[0][1])}: {links}."]
+        conclusion = f"the hypothesis as a whole is not established: {names}; it takes both to be supported"
+    chain = [found[*listed[0], link] for link in (*SIMULTANEOUS, "generalisation")]
+    return [f"At a budget of {trials} trials {conclusion}. {_chain(chain)}"]
+
+
+def _chain(links: Sequence[Record]) -> str:
+    """Say which of the links of one contrast hold, and which do not."""
+    phrases = {
+        "supported": "holds",
+        "not supported": "no change beyond the margin",
+        "opposite": "the other way",
+        "inconclusive": "open",
+        "no verdict": "no verdict",
+    }
+    by_phrase: dict[str, list[str]] = {phrase: [] for phrase in phrases.values()}
+    for c in links:
+        by_phrase[phrases[c["verdict"]]].append(_words(c["link"]))
+    parts = [f"{phrase}: {', '.join(names)}" for phrase, names in by_phrase.items() if names]
+    return f"Links, {_words(links[0]['arm'])} against {_words(links[0]['reference'])}: {'; '.join(parts)}."
 
 
 def _flat(contrasts: Sequence[Record]) -> dict[str, Any]:
@@ -378,10 +415,12 @@ def _flat(contrasts: Sequence[Record]) -> dict[str, Any]:
         if number == 0:
             flat |= {f"{name}_ci95_low": contrast["ci95_low"], f"{name}_ci95_high": contrast["ci95_high"]}
         flat[f"{name}_verdict"] = contrast["verdict"]
-    return dict(list(flat.items())[:12])
+    return dict(list(flat.items())[:11])
 
 
-def _arms(tune: Records, train: Records, curves: Mapping[str, list[float] | None]) -> list[dict[str, Any]]:
+def _arms(
+    params: Params, tune: Records, train: Records, curves: Mapping[str, list[float] | None]
+) -> list[dict[str, Any]]:
     return [
         {
             "arm": arm,
@@ -389,7 +428,7 @@ def _arms(tune: Records, train: Records, curves: Mapping[str, list[float] | None
             "n_studies": record["n_studies"],
             "n_trials": record["n_trials"],
             "winners": [{"study": study["study"], **study["best"]} for study in record["studies"]],
-            "on_boundary": sorted({knob for study in record["studies"] for knob in study["on_boundary"]}),
+            "on_boundary": sorted(set(_on_boundary(params, arm, record))),
             "expected_best": curves[arm],
             **{name: train[arm][name] for name in ("validation_loss", "test_loss", "test_accuracy")},
         }
@@ -398,36 +437,51 @@ def _arms(tune: Records, train: Records, curves: Mapping[str, list[float] | None
 
 
 def verdict_table(summary: Record) -> str:
-    """Return the verdicts as plain text: a line a contrast and link, then flags and the overall sentences.
+    """Return the verdicts as plain text: a line a contrast and link, then levels, the overall sentence and flags.
 
     At most LINES lines of COLUMNS characters; the first rows and notes are kept where there are more.
     """
-    rows = [("contrast", "link", "effect", "interval", "verdict"), *_rows(summary["contrasts"])]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    widths[0] = min(widths[0], COLUMNS - sum(widths[1:]) - 2 * 4)
+    contrasts = summary["contrasts"]
+    rows = [("contrast", "link", "effect", "interval", "verdict", "decided by"), *_rows(contrasts)]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    widths[0] = min(widths[0], COLUMNS - sum(widths[1:]) - 2 * 5)
     table = [
         "  ".join(cell[:width].ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     flagged = [
         f"{_words(c['arm'])} vs {_words(c['reference'])}: {'; '.join(c['flags'])}."
-        for c in summary["contrasts"]
+        for c in contrasts
         if c["link"] == "generalisation" and c["flags"]
     ]
-    notes = [line for note in [*summary["overall"], *flagged] for line in textwrap.wrap(note, COLUMNS)]
+    notes = [
+        line for note in [*_levels(contrasts), *summary["overall"], *flagged] for line in textwrap.wrap(note, COLUMNS)
+    ]
     notes = _shorten(notes, LINES - min(len(table), LINES // 2 + 1))
     return "\n".join([*_shorten(table, LINES - len(notes)), *notes])
+
+
+def _levels(contrasts: Sequence[Record]) -> list[str]:
+    """Say at which confidence the intervals stand."""
+    levels = {_words(c["link"]): f"{100 * c['level']:.3g} %" for c in contrasts}
+    by_level: dict[str, list[str]] = {}
+    for link, level in levels.items():
+        by_level.setdefault(level, []).append(link)
+    words = "; ".join(f"{level} for {', '.join(links)}" for level, links in by_level.items())
+    return [f"Intervals: {words}."] if words else []
 
 
 def _shorten(lines: list[str], n: int) -> list[str]:
     return lines if len(lines) <= n else [*lines[: n - 1], f"... and {len(lines) - n + 1} more lines in the summary"]
 
 
-def _rows(contrasts: Sequence[Record]) -> Iterator[tuple[str, str, str, str, str]]:
+def _rows(contrasts: Sequence[Record]) -> Iterator[tuple[str, ...]]:
     for c in contrasts:
+        needed = f"~{c['studies_needed']} studies" if c["studies_needed"] else ">1000 studies"
         yield (
             f"{_words(c['arm'])} vs {_words(c['reference'])}",
             c["link"].replace("_", " "),
             f"{c['effect_percent']:+.2f} %" if c["effect_percent"] is not None else "-",
             f"{c['ci95_low']:+.2f} to {c['ci95_high']:+.2f}" if c["ci95_low"] is not None else "-",
             c["verdict"],
+            needed if c["verdict"] == "inconclusive" else "",
         )

@@ -36,7 +36,7 @@ def spectrum(weights: Array, initial: Array, sizes: Sequence[int]) -> list[dict[
         `singular_values` and `initial_singular_values` (k floats each, descending), their unbiased `variance`,
         `coefficient_of_variation` (population standard deviation / mean; its square is k F^2 / nuclear^2 - 1 with
         the Frobenius norm F), `stable_rank` F^2 / s_1^2, and `ln_condition` ln(s_1 / s_k). In the last, s_k is held
-        at or above float32's rank tolerance eps max(m, n) s_1, below which a value is rounding noise.
+        at or above float64's rank tolerance eps max(m, n) s_1, so that a matrix without full rank has a finite one.
 
     Raises:
         ValueError: where parameters do not fit the sizes or are not finite, where a layer has one singular value
@@ -57,7 +57,7 @@ def _layer(number: int, matrix: Tensor, before: Tensor) -> dict[str, Any]:
         raise ValueError(f"singular values of layer {number}: got {len(values)}, expected at least 2")
     if not values[0] > 0:
         raise ValueError(f"weights of layer {number}: got all zeros, expected a matrix of rank 1 or more")
-    floor = float(np.finfo(np.float32).eps) * max(m, n) * values[0]
+    floor = float(np.finfo(np.float64).eps) * max(m, n) * values[0]
     return {
         "layer": number,
         "m": m,

@@ -135,6 +135,12 @@ class Training(_Section):
     device: Literal["cpu", "cuda"]
 
 
+def near_end(value: float, low: float, high: float, share: float) -> bool:
+    """Tell whether a value lies within a share of a log range's length from either end."""
+    position = math.log(value / low) / math.log(high / low)
+    return not share < position < 1 - share
+
+
 class Range(_Section):
     """A log-uniform range."""
 

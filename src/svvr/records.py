@@ -1,7 +1,6 @@
-"""The only reader and writer of JSON, CSV and NPZ files: byte-stable, atomic, free of NaN and of pickles."""
+"""The only reader and writer of JSON and NPZ files: byte-stable, atomic, free of NaN and of pickles."""
 
 import contextlib
-import csv
 import hashlib
 import io
 import json
@@ -9,7 +8,7 @@ import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,24 +68,6 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"the number {name}")
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys as CSV with a header line.
-
-    Raises:
-        ValueError: without rows, or where a row's keys differ from the first one's.
-    """
-    if not rows:
-        raise ValueError(f"rows of {path}: got none, expected at least one")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n", restval=None)
-    writer.writeheader()
-    for row in rows:
-        if list(row) != list(rows[0]):
-            raise ValueError(f"columns of {path}: got {list(row)}, expected {list(rows[0])}")
-        writer.writerow(row)
-    write_bytes(path, text.getvalue().encode())
 
 
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

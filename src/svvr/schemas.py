@@ -219,6 +219,7 @@ class Contrast(Schema):
     level: Share
     n_studies: Count
     n_pairs: Count | None
+    studies_needed: Count | None
     effect_percent: float | None
     ci90_low: float | None
     ci90_high: float | None
@@ -246,11 +247,11 @@ class Summary(Schema):
 
 
 class DoseCurve(Schema):
-    """Means and intervals, one a strength."""
+    """Means and intervals, one a strength; None where runs failed."""
 
-    mean: list[float]
-    ci_low: list[float]
-    ci_high: list[float]
+    mean: list[float | None]
+    ci_low: list[float | None]
+    ci_high: list[float | None]
 
 
 class DoseResponse(Schema):

@@ -148,13 +148,13 @@ def expected_best(losses: Sequence[float | None]) -> list[float | None]:
 
 
 def sampling_error(arm: Floats, reference: Floats) -> float:
-    """Return the standard error that the finite test split gives to ln(mean arm / mean reference).
+    """Return the standard error that the finite test split gives to the mean over studies of ln(arm / reference).
 
     By the delta method, paired over examples.
 
     Args:
-        arm: (n_test,) per-example losses of the arm, averaged over its runs.
-        reference: (n_test,) the same of the reference.
+        arm: (studies, n_test) per-example losses of the arm, averaged over a study's runs.
+        reference: (studies, n_test) the same of the reference.
     """
-    relative = arm / arm.mean() - reference / reference.mean()
+    relative = (arm / arm.mean(1, keepdims=True) - reference / reference.mean(1, keepdims=True)).mean(0)
     return float(relative.std(ddof=1) / math.sqrt(len(relative)))

@@ -6,12 +6,15 @@ from typing import Any
 
 import optuna
 
+from svvr.params import near_end
 from svvr.records import finite_or_none
 from svvr.seeds import derive, tuning_seeds
 
 Ranges = Mapping[str, tuple[float, float]]
-# From the parameters and seeds of trials to the loss of each of their seeds (NaN where it diverged).
-Evaluate = Callable[[Sequence[tuple[dict[str, float], Sequence[int]]]], Sequence[Sequence[float]]]
+Losses = Mapping[str, float]  # a run's loss under each selection rule, NaN where it diverged
+# From the parameters and seeds of trials to the losses of each of their seeds.
+Evaluate = Callable[[Sequence[tuple[dict[str, float], Sequence[int]]]], Sequence[Sequence[Losses]]]
+BOUNDARY = 0.05  # the share of a log range at its ends within which a winner is flagged in the record
 
 
 def sampler(name: str, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
@@ -39,7 +42,7 @@ def tune(
     batch: int,
     sampler_name: str,
     startup_trials: int,
-    boundary: float,
+    selection: str,
 ) -> list[dict[str, Any]]:
     """Run an arm's independent studies in lockstep.
 
@@ -53,7 +56,7 @@ def tune(
         batch: trials that a study asks for at once.
         sampler_name: tpe or random.
         startup_trials: random trials before TPE takes over.
-        boundary: share of a log range within which a winner is on the boundary.
+        selection: the rule whose losses make the objective.
 
     Returns:
         For each study its `study`, `best` (knob -> value), `objective`, `on_boundary` and all `trials`.
@@ -75,18 +78,18 @@ def tune(
         asked = [
             (study, searches[study].ask(space)) for study in range(studies) for _ in range(min(batch, trials - start))
         ]
-        losses = evaluate([(trial.params, seeds[study]) for study, trial in asked])
-        for (study, trial), values in zip(asked, losses, strict=True):
-            record = trial_record(trial.number, trial.params, seeds[study], values)
+        found = evaluate([(trial.params, seeds[study]) for study, trial in asked])
+        for (study, trial), losses in zip(asked, found, strict=True):
+            record = trial_record(trial.number, trial.params, seeds[study], losses, selection)
             records[study].append(record)
             failed = record["state"] == "failed"
             state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
             searches[study].tell(trial, None if failed else record["objective"], state=state)
-    return [{"study": study, **winner(arm, study, records[study], ranges, boundary)} for study in range(studies)]
+    return [{"study": study, **winner(arm, study, records[study], ranges)} for study in range(studies)]
 
 
 def trial_record(
-    number: int, params: dict[str, float], seeds: Sequence[int], losses: Sequence[float]
+    number: int, params: dict[str, float], seeds: Sequence[int], losses: Sequence[Losses], selection: str
 ) -> dict[str, Any]:
     """Describe a trial; it fails where any of its runs diverged.
 
@@ -94,22 +97,24 @@ def trial_record(
         number: from 0.
         params: knob -> value.
         seeds: of its runs.
-        losses: of its runs, nats; NaN where a run diverged.
+        losses: of its runs, nats, under each selection rule.
+        selection: the rule that counts; `losses` of the record are those under it.
     """
-    objective = finite_or_none(math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan)
+    by_rule = {rule: [finite_or_none(each[rule]) for each in losses] for rule in losses[0]}
+    counted = [loss for loss in by_rule[selection] if loss is not None]
+    objective = math.fsum(counted) / len(counted) if len(counted) == len(losses) else None
     return {
         "number": number,
         "params": params,
         "state": "failed" if objective is None else "complete",
         "objective": objective,
         "seeds": list(seeds),
-        "losses": [finite_or_none(loss) for loss in losses],
+        "losses": by_rule[selection],
+        "losses_by_rule": by_rule,
     }
 
 
-def winner(
-    arm: str, study: int, trials: Sequence[Mapping[str, Any]], ranges: Ranges, boundary: float
-) -> dict[str, Any]:
+def winner(arm: str, study: int, trials: Sequence[Mapping[str, Any]], ranges: Ranges) -> dict[str, Any]:
     """Pick the complete trial of the lowest objective, the first of equals.
 
     Raises:
@@ -124,15 +129,9 @@ def winner(
     return {
         "best": best["params"],
         "objective": best["objective"],
-        "on_boundary": [knob for knob, value in best["params"].items() if on_boundary(value, *ranges[knob], boundary)],
+        "on_boundary": [knob for knob, value in best["params"].items() if near_end(value, *ranges[knob], BOUNDARY)],
         "trials": list(trials),
     }
-
-
-def on_boundary(value: float, low: float, high: float, share: float) -> bool:
-    """Tell whether a value lies within a share of the log range's length from either end."""
-    position = math.log(value / low) / math.log(high / low)
-    return not share < position < 1 - share
 
 
 def summary(studies: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -142,5 +141,5 @@ def summary(studies: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "n_studies": len(studies),
         "n_trials": len(trials),
         "n_failed": sum(trial["state"] == "failed" for trial in trials),
-        "objective_mean": math.fsum(study["objective"] for study in studies) / len(studies),
+        "objective_mean_used_for_tuning": math.fsum(study["objective"] for study in studies) / len(studies),
     }
