@@ -11,10 +11,9 @@ SUMMARY = Path("metrics/summary.json")
 
 def main(params: Params) -> None:
     folders = {Path("metrics", name): schema for name, schema in schemas.OF_ARMS.items()}
-    for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            if path.stem not in params.arms:
-                stage.log.info("compare: %s belongs to no arm in params.yaml and is left out", path)
+    found = {path.name for folder in folders for path in folder.glob("*.json")}
+    for name in sorted(found - {f"{arm}.json" for arm in params.arms}):
+        stage.log.info("compare: metrics/*/%s belongs to no arm in params.yaml and is left out", name)
     tune, train, diagnose = (schemas.read_arms(folder, schema, params.arms) for folder, schema in folders.items())
     losses = {arm: records.read_npz(Path(f"data/weights/{arm}.npz"), "test_losses")["test_losses"] for arm in train}
     summary = comparison.summarise(params, tune, train, diagnose, losses)

@@ -36,7 +36,7 @@ def test_contrasts_become_pairs_and_links() -> None:
         "link": "generalisation",
         "pair_effects": [[1.0, 2.0], [3.0]],
     }
-    entry |= {"effect_percent": 2.0, "ci95_low": 1.0, "ci95_high": 3.0, "verdict": "opposite"}
+    entry |= {"effect_percent": 2.0, "ci95_low": 1.0, "ci95_high": 3.0, "level": 0.95, "verdict": "opposite"}
     unknown = {**entry, "link": "gradient_stability", "effect_percent": None}
     summary = {"contrasts": [entry, unknown]}
     assert [(row["study"], row["pair"], row["difference"]) for row in charts.paired(summary)] == [
@@ -44,13 +44,18 @@ def test_contrasts_become_pairs_and_links() -> None:
     ]  # fmt: skip
     (row,) = charts.links(summary)
     assert row["contrast"] == "weight decay vs baseline" and (row["low"], row["effect"], row["high"]) == (1.0, 2.0, 3.0)
+    assert row["level"] == "95 %"
 
 
 def test_spectra_are_means_and_ranges_over_measured_runs() -> None:
-    runs = [{"layers": [{"singular_values": values}]} for values in ([3.0, 1.0], [5.0, 2.0])]
+    runs = [
+        {"layers": [{"singular_values": values, "initial_singular_values": [values[0] - 2, 0.5]}]}
+        for values in ([3.0, 1.0], [5.0, 2.0])
+    ]
     rows = charts.spectra({"baseline": {"runs": [*runs, {"layers": []}]}})
     assert rows[0] == {"arm": "baseline", "layer": 1, "index": 1, "mean": 4.0, "low": 3.0, "high": 5.0}
-    assert len(rows) == 2
+    assert rows[2] == {"arm": "before training", "layer": 1, "index": 1, "mean": 2.0, "low": 1.0, "high": 3.0}
+    assert len(rows) == 4
 
 
 def test_dose_response_leaves_out_what_is_unknown() -> None:

@@ -62,7 +62,7 @@ def records(
         best = {knob: {"lr": 0.01}.get(knob, 0.1) for knob in PARAMS.arms[arm].tune}
         tune[arm] = {
             "arm": arm, "penalty": "none", "n_studies": n_studies, "n_trials": 20 * n_studies,
-            "studies": [{"study": s, "best": dict(best), "on_boundary": [], "trials": trials} for s in range(n_studies)],
+            "studies": [{"study": s, "best": dict(best), "trials": trials} for s in range(n_studies)],
         }  # fmt: skip
         losses[arm] = np.random.default_rng(0).gamma(2, 0.5, (n_studies, 50)).astype(np.float32)
     return tune, train, diagnose, losses

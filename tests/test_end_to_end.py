@@ -125,6 +125,18 @@ def test_the_first_run_writes_every_record_and_figure(copy: Copy) -> None:
         assert len(copy.json(f"diagnose/{arm}.json")["runs"]) == 3
     hashes = [{(r["seed"], r["initial_weights"]) for r in copy.json(f"train/{arm}.json")["runs"]} for arm in ARMS]
     assert all(each == hashes[0] for each in hashes)
+    trained = {r["initial_weights"] for r in copy.json("train/baseline.json")["runs"]}
+    rows = {row["row"]: row["runs"] for row in copy.json("replicate.json")["rows"]}
+    starts = {name: [run["initial_weights"] for run in runs] for name, runs in rows.items()}
+    assert len({run["seed"] for run in rows["baseline"]}) == 2
+    assert starts["regularized_fresh"] == starts["baseline"] and not set(starts["baseline"]) & trained
+    assert not set(starts["regularized_continued"]) & set(starts["baseline"])  # it starts from trained weights
+    firsts = {name: [run["validation_loss"][0] for run in runs] for name, runs in rows.items()}
+    assert all(c < f for c, f in zip(firsts["regularized_continued"], firsts["regularized_fresh"], strict=True))
+    dose = copy.json("dose_response.json")
+    assert dose["strengths"] == [0, 0.1] and all(len(dose["smoothness"][key]) == 2 for key in ("mean", "ci_low"))
+    seeds = [{run["seed"] for run in dose["runs"] if run["strength"] == strength} for strength in (0, 0.1)]
+    assert seeds[0] == seeds[1] and len(seeds[0]) == 2
     assert {path.stem for path in (copy.folder / "plots").glob("*.png")} == set(PNGS)
     assert copy.json("summary.json")["contrasts"][0]["link"] == "generalisation"
 
@@ -139,11 +151,13 @@ def test_recomputing_everything_in_a_clone_gives_the_same_bytes(copy: Copy) -> N
     assert re.search(r"verify: \d+ metrics files agree byte for byte", output)
 
 
-def test_a_comparison_param_compares_and_plots_again(copy: Copy) -> None:
+@pytest.mark.parametrize("name,value", [("margin", 0.02), ("boundary", 0.3), ("level", 0.99)])
+def test_a_comparison_param_compares_and_plots_again(copy: Copy, name: str, value: float) -> None:
     params = copy.params()
-    params["compare"]["margin"] = 0.02
+    params["compare"][name] = value
     copy.write_params(params)
-    assert copy.repro() == {"compare", "plot"}
+    ran = copy.repro()
+    assert "compare" in ran and ran <= {"compare", "plot"}
 
 
 def test_a_figure_plots_again(copy: Copy) -> None:
@@ -183,6 +197,39 @@ def test_the_guide_to_one_s_own_regularizer(copy: Copy) -> None:
     assert "nuclear" not in (copy.folder / "metrics/summary.json").read_text()
 
 
+def test_an_arm_removed_leaves_the_others_alone(copy: Copy) -> None:
+    params = copy.params()
+    del params["arms"]["weight_decay_regularized"]
+    copy.write_params(params)
+    refused = copy.run("python", "stages/compare.py", status=1, PYTHONPATH="src")
+    assert "compare.contrasts.1: got 'weight_decay_regularized', expected one of the arms" in refused
+    params["compare"]["contrasts"] = [["regularized", "baseline"], ["regularized", "weight_decay"]]
+    copy.write_params(params)
+    output = copy.run("dvc", "repro")
+    assert set(re.findall(r"Running stage '([^']+)'", output)) == {"compare", "plot"}
+    assert output.count("weight_decay_regularized.json") == 1 and "belongs to no arm" in output
+    assert "weight_decay_regularized" not in (copy.folder / "metrics/summary.json").read_text()
+
+
+def test_the_best_epoch_counts_in_tuning_and_reporting_where_it_is_selected(copy: Copy) -> None:
+    params = copy.params()
+    params["selection"] = "best_epoch"
+    params["training"]["epochs"] = 12
+    params["tuning"]["space"]["lr"] = {"low": 0.3, "high": 1.0}  # so high that the loss soon rises
+    copy.write_params(params)
+    for script in ("tune", "train"):
+        copy.run("python", f"stages/{script}.py", "baseline", PYTHONPATH="src")
+    trials = [trial for study in copy.json("tune/baseline.json")["studies"] for trial in study["trials"]]
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    assert all(trial["losses"] == trial["losses_by_rule"]["best_epoch"] for trial in complete)
+    assert any(trial["losses"][0] < trial["losses_by_rule"]["last_epoch"][0] for trial in complete)
+    train = copy.json("train/baseline.json")
+    assert train["selection"] == "best_epoch"
+    runs = [run for run in train["runs"] if run["state"] == "complete"]
+    assert all(min(run["validation_loss"]) == run["validation_loss"][run["selected_epoch"] - 1] for run in runs)
+    assert any(run["selected_epoch"] < 12 for run in runs)
+
+
 def test_another_penalty_s_file_touches_no_arm_that_does_not_use_it(copy: Copy) -> None:
     path = copy.folder / "src/svvr/penalties/none.py"
     path.write_text(path.read_text() + "\n# edited\n")
@@ -206,25 +253,32 @@ def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, 
     clone.folder = tmp_path / "clone"
     assert clone.repro("--allow-missing") == set()
     assert clone.results() == copy.results()
-    assert "generalisation" not in clone.run("dvc", "metrics", "show").split("\n")[0]
+    shown = clone.run("dvc", "metrics", "show")
+    assert "regularized_vs_baseline_verdict" in shown and "contrasts" not in shown and "runs" not in shown.split()
     ran = clone.repro()
     assert ran <= {"prepare", *(f"train@{arm}" for arm in ARMS)}
     assert clone.results() == copy.results()
 
 
 def test_dvc_s_own_commands(copy: Copy) -> None:
-    assert "verdict" in copy.run("dvc", "metrics", "show")
-    params = copy.params()
-    params["compare"]["margin"] = 0.02
+    params, before = copy.params(), copy.json("train/baseline.json")["test_loss"]
+    params["training"]["epochs"] = 3
     copy.write_params(params)
-    assert re.search(r"compare\.margin\s+0\.01\s+0\.02", copy.run("dvc", "params", "diff"))
-    copy.repro()
-    assert "Path" in copy.run("dvc", "metrics", "diff") or copy.run("dvc", "metrics", "diff") == ""
+    assert re.search(r"params\.yaml\s+training\.epochs\s+2\s+3", copy.run("dvc", "params", "diff"))
+    copy.repro("train@baseline")
+    (row,) = (
+        row.split() for row in copy.run("dvc", "metrics", "diff").splitlines()
+        if row.startswith("metrics/train/baseline.json") and "test_loss" in row
+    )  # fmt: skip
+    after = copy.json("train/baseline.json")["test_loss"]
+    assert [float(value) for value in row[2:]] == pytest.approx([before, after, after - before], abs=2e-5)
     page = copy.run("dvc", "plots", "show")
     html = (copy.folder / "dvc_plots/index.html").read_text()
     assert "index.html" in page and all(html.count(f"{name}.png</p>") == 1 for name in PNGS)
     assert html.count("vegaEmbed(") == 6 and "http" not in re.sub(r"https://vega\.github\.io/schema", "", html)
     shutil.rmtree(copy.folder / "dvc_plots")
+    described = copy.run("dvc", "stage", "list")
+    assert all(re.search(rf"^{re.escape(name)}\s+\w.*\.$", described, re.MULTILINE) for name in ALL)
 
 
 @pytest.mark.skipif(
@@ -245,10 +299,23 @@ def test_every_chart_of_the_page_draws_without_a_network(copy: Copy) -> None:
     assert not re.findall(r"CONSOLE.*", drawn)
 
 
-def test_an_experiment_with_an_exponent(copy: Copy) -> None:
-    copy.run("dvc", "exp", "run", "-S", "compare.margin=2e-2", "--name", "wider")
-    assert copy.params()["compare"]["margin"] in (0.02, "2e-2")
-    copy.run("git", "checkout", "-q", "--", ".")
+def test_experiments_set_params_from_the_command_line(copy: Copy) -> None:
+    for number, (setting, ran) in enumerate(
+        {
+            "training.epochs=5": {"tune@baseline"},
+            "tuning.space.lr.low=1e-5": {"tune@baseline"},  # dvc writes it as 1e-05, a string to YAML 1.1
+            "arms.regularized.penalty.name=orthogonality": {"tune@regularized"},
+        }.items()
+    ):
+        output = copy.run("dvc", "exp", "run", "-S", setting, "--name", f"number{number}", *ran)
+        assert set(re.findall(r"Running stage '([^']+)'", output)) == ran
+        (key, value), (arm,) = setting.split("="), (each.split("@")[1] for each in ran)
+        assert f"{key.split('.')[-1]}: {value.replace('1e-5', '1e-05')}\n" in (copy.folder / "params.yaml").read_text()
+        record = copy.json(f"tune/{arm}.json")
+        assert record["penalty"] == ("orthogonality" if arm == "regularized" else "none")
+        copy.run("git", "checkout", "-q", "--", ".")
+    shown = copy.run("dvc", "exp", "show", "--only-changed", "--csv")
+    assert all(f"number{number}" in shown for number in range(3)) and "training.epochs" in shown
 
 
 @pytest.mark.parametrize(
@@ -423,7 +490,11 @@ def test_dvc_killed_with_its_stage_resumes_with_the_same_lock(copy: Copy) -> Non
 def test_a_diverging_arm_is_recorded_as_failed_and_gets_no_verdict(copy: Copy) -> None:
     tune = copy.folder / "metrics/tune/regularized.json"
     record = json.loads(tune.read_text())
-    record["studies"][1]["best"]["lr"] = 1e30
+    study = record["studies"][1]
+    for trial in study["trials"]:
+        if trial["params"] == study["best"]:
+            trial["params"]["lr"] = study["best"]["lr"] = 1e30
+            break
     tune.write_text(json.dumps(record))
     for script in (("train.py", "regularized"), ("diagnose.py", "regularized"), ("compare.py",)):
         copy.run("python", f"stages/{script[0]}", *script[1:], PYTHONPATH="src")
@@ -445,6 +516,23 @@ def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    "body,message",
+    [
+        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected \(\d+,\)"),
+        ("return (W.sum((-2, -1)) * 0 - 1).sqrt()", "penalty 'mine': got a gradient that is not finite at finite"),
+    ],
+)
+def test_a_penalty_that_does_not_work_is_one_line(copy: Copy, body: str, message: str) -> None:
+    (copy.folder / "src/svvr/penalties/mine.py").write_text(f"def penalty(W):\n    {body}\n")
+    params = copy.params()
+    strength = {"low": 0.1, "high": 1.0}
+    params["arms"]["mine"] = {"tune": ["lr", "strength"], "penalty": {"name": "mine", "strength": strength}}
+    copy.write_params(params)
+    output = copy.run("python", "stages/tune.py", "mine", status=1, PYTHONPATH="src")
+    assert re.fullmatch(f"tune@mine: {message}.*\n", output), output
+
+
 def test_an_output_that_cannot_be_written_is_one_line(copy: Copy) -> None:
     shutil.rmtree(copy.folder / "metrics/tune")
     (copy.folder / "metrics/tune").write_text("a file in the folder's place")
@@ -459,7 +547,7 @@ def test_an_output_that_cannot_be_written_is_one_line(copy: Copy) -> None:
     "name,edit,message",
     [
         ("train/regularized.json", lambda r: r["runs"].pop(), "regularized"),
-        ("train/regularized.json", lambda r: r.update(arm="baseline"), "got that of 'baseline'"),
+        ("train/regularized.json", lambda r: r.update(arm="baseline"), "arm: got 'baseline', expected 'regularized'"),
         ("train/baseline.json", lambda r: r["runs"][0].update(seed=1), "seed"),
         ("train/baseline.json", lambda r: r["runs"][0].update(initial_weights="trained"), "initial weights"),
         ("diagnose/baseline.json", lambda r: r["runs"][0].update(smoothness="flat"), "smoothness"),

@@ -3,7 +3,7 @@
 The charts themselves are Vega-Lite templates in `.dvc/plots/`, one for each function here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ def links(summary: Record) -> Rows:
             "effect": entry["effect_percent"],
             "low": entry["ci95_low"],
             "high": entry["ci95_high"],
+            "level": f"{100 * entry['level']:.3g} %",
             "verdict": entry["verdict"],
         }
         for entry in summary["contrasts"]
@@ -76,15 +77,20 @@ def links(summary: Record) -> Rows:
 
 
 def spectra(diagnose: Mapping[str, Record]) -> Rows:
-    """Return the final singular values of each layer and arm: their mean, lowest and highest over the runs."""
+    """Return the singular values of each layer, by arm and before training: mean, lowest and highest over the runs."""
+    runs = {arm: [run["layers"] for run in record["runs"] if run["layers"]] for arm, record in diagnose.items()}
+    rows = [row for arm, each in runs.items() for row in _spectrum(arm, each, "singular_values")]
+    return rows + _spectrum(
+        "before training", [each for arm in runs.values() for each in arm], "initial_singular_values"
+    )
+
+
+def _spectrum(name: str, runs: Sequence[Sequence[Record]], key: str) -> Rows:
     rows: Rows = []
-    for arm, record in diagnose.items():
-        runs = [run["layers"] for run in record["runs"] if run["layers"]]
-        for number, layers in enumerate(zip(*runs, strict=True), 1):
-            values = np.array([layer["singular_values"] for layer in layers])
-            for index, column in enumerate(values.T, 1):
-                figures = {"mean": float(column.mean()), "low": float(column.min()), "high": float(column.max())}
-                rows.append({"arm": arm, "layer": number, "index": index, **figures})
+    for number, layers in enumerate(zip(*runs, strict=True), 1):
+        for index, column in enumerate(np.array([layer[key] for layer in layers]).T, 1):
+            figures = {"mean": float(column.mean()), "low": float(column.min()), "high": float(column.max())}
+            rows.append({"arm": name, "layer": number, "index": index, **figures})
     return rows
 
 

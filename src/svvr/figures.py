@@ -1,4 +1,7 @@
-"""Figures of the finished records: plain dictionaries in, Matplotlib figures out; nothing is computed that decides."""
+"""Figures of the finished records: plain dictionaries in, Matplotlib figures out.
+
+Nothing is computed that decides: bands over runs or studies are taken here, effects, intervals and verdicts are read.
+"""
 
 import io
 import math
@@ -22,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 DPI = 150
 SMALL, LARGE = 9, 10  # points
+VALIDATION = "validation loss (nats per example, used for tuning)"
 BAND: dict[str, Any] = {"alpha": 0.18, "linewidth": 0}
 SHADE: dict[str, Any] = {"color": "0.88", "linewidth": 0, "zorder": 0}
 # Okabe and Ito's palette, which readers with any colour vision tell apart
@@ -90,7 +94,7 @@ def comparison(train: Mapping[str, Record]) -> Figure:
             ax.fill_between(epochs, low, high, color=color, **BAND)
     ax.autoscale_view()
     _limit(ax, [np.asarray(line.get_ydata(), dtype=np.float64) for line in handles])
-    _epochs(ax, "validation loss (nats per example, used for tuning)")
+    _epochs(ax, VALIDATION)
     ax.set_title(f"Mean and 95 % band of {_count(train)} per arm", fontsize=LARGE)
     _legend(figure, handles, 2)
     return figure
@@ -154,7 +158,7 @@ def search(tune: Mapping[str, Record], summary: Record | None) -> Figure:
     for ax, (knob, label) in zip(axes, _KNOBS.items(), strict=False):
         used = [x for arm, color in colors.items() for x in _trials(ax, tune[arm], knob, color, top)]
         ax.set_xlabel(label, fontsize=SMALL)
-        ax.set_ylabel("objective (nats per example)", fontsize=SMALL)
+        ax.set_ylabel("objective (nats, used for tuning)", fontsize=SMALL)
         if used:
             ax.set_xscale("log")
             _set_ticks(ax, _log_ticks(used))
@@ -169,7 +173,7 @@ def search(tune: Mapping[str, Record], summary: Record | None) -> Figure:
     studies = [study for record in tune.values() for study in record["studies"]]
     per_arm = _counted("study", (len(record["studies"]) for record in tune.values()))
     trials = _counted("trial", (len(study["trials"]) for study in studies))
-    figure.suptitle(f"Search: {per_arm} \u00d7 {trials} per arm", fontsize=LARGE)
+    figure.suptitle(f"Search: validation loss of {per_arm} \u00d7 {trials} per arm", fontsize=LARGE)
     return figure
 
 
@@ -215,7 +219,7 @@ def _trials(ax: Axes, record: Record, knob: str, color: str, top: float | None) 
 
 def _expected(ax: Axes, arms: Sequence[Record], colors: Mapping[str, str]) -> None:
     ax.set_xlabel("number of trials", fontsize=SMALL)
-    ax.set_ylabel("expected best loss (nats per example)", fontsize=SMALL)
+    ax.set_ylabel("expected best (nats, used for tuning)", fontsize=SMALL)
     for entry in arms:
         curve = entry["expected_best"]
         if curve:
@@ -374,7 +378,8 @@ def spectra(diagnose: Mapping[str, Record]) -> Figure:
 
     Args:
         diagnose: diagnose record of each arm. A line is the mean over runs, its band the 10 % to 90 % quantiles; the
-            dashed line is the mean before training. Failed runs are left out and counted in the legend.
+            dashed line with its band is the same before training, over all arms. Failed runs are left out and counted
+            in the legend.
 
     Returns:
         A figure of one panel for each layer.
@@ -390,7 +395,9 @@ def spectra(diagnose: Mapping[str, Record]) -> Figure:
             _spectrum(ax, values, colors[arm])
         initial = [v for record in diagnose.values() for v in _values(record, layer, "initial_singular_values")]
         if initial:
-            ax.plot(range(1, len(initial[0]) + 1), np.mean(initial, axis=0), "--", color="0.45", gid="initial")
+            index = range(1, len(initial[0]) + 1)
+            ax.plot(index, np.mean(initial, axis=0), "--", color="0.45", gid="initial")
+            ax.fill_between(index, *np.quantile(np.array(initial), (0.1, 0.9), axis=0), color="0.45", **BAND)
         ax.set_title(f"layer {layer}", fontsize=LARGE)
         ax.set_xlabel("index of the singular value", fontsize=SMALL)
         ax.set_ylabel("singular value (dimensionless)", fontsize=SMALL)
@@ -451,7 +458,7 @@ def dose_response(record: Record) -> Figure:
     style: dict[str, Any] = {"marker": "o", "markersize": 4}
     handles = [
         Line2D([], [], color="#D55E00", label="test loss", **style),
-        Line2D([], [], color="#0072B2", label="validation loss", **style),
+        Line2D([], [], color="#0072B2", label="validation loss (used for tuning)", **style),
         Line2D([], [], color="0.5", linestyle=":", label="level at strength 0"),
     ]
     _legend(figure, handles, 3)
@@ -549,7 +556,7 @@ def replication(record: Record) -> Figure:
         handles += ax.plot([epoch], [value], label=text, zorder=5, gid="published", **style)
     ax.relim()
     ax.autoscale_view()
-    _epochs(ax, "validation loss (nats per example)")
+    _epochs(ax, VALIDATION)
     ax.set_title("Replication: mean and range of the runs", fontsize=LARGE)
     _legend(figure, handles, 2)
     return figure
@@ -574,7 +581,7 @@ def _legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> None:
 def _epochs(ax: Axes, label: str) -> None:
     ax.set_xlabel("epoch (number)", fontsize=SMALL)
     ax.set_ylabel(label, fontsize=SMALL)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def _nothing(ax: Axes, text: str, height: float = 0.5) -> None:
