@@ -9,15 +9,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import reference
-from svvr import data, diagnosis, execution, penalties, training
+from svvr import data, diagnosis, execution, training
+from svvr.penalties import sv_variance
 
 THREADS = os.cpu_count() or 1
 
@@ -32,30 +33,51 @@ def seconds(work: Callable[[], object], threads: int) -> float:
 def compare(
     name: str, theirs: Callable[[], object], ours: Callable[[], object], n_theirs: int, n_ours: int, repeats: int
 ) -> None:
-    """Print a row: time a unit of both sides, the median ratio and its range."""
+    """Time a unit of both sides in turn, and print the row."""
     seconds(theirs, THREADS), seconds(ours, 1)
-    pairs = [(seconds(theirs, THREADS) / n_theirs, seconds(ours, 1) / n_ours) for _ in range(repeats)]
+    print_row(name, [(seconds(theirs, THREADS) / n_theirs, seconds(ours, 1) / n_ours) for _ in range(repeats)])
+
+
+def print_row(name: str, pairs: Sequence[tuple[float, float]]) -> None:
+    """Print the medians of both sides (seconds), and the median of the ratios with their range."""
     a, b = (statistics.median(side) * 1e3 for side in zip(*pairs, strict=True))
     ratios = sorted(one / other for one, other in pairs)
     ratio = statistics.median(ratios)
-    print(f"{name:<44} {a:>11.2f} {b:>11.2f} {ratio:>7.1f}  {ratios[0]:.1f} to {ratios[-1]:.1f}", flush=True)
+    print(f"{name:<46} {a:>11.2f} {b:>11.2f} {ratio:>7.1f}  {ratios[0]:.1f} to {ratios[-1]:.1f}", flush=True)
 
 
-def penalty_rows() -> None:
-    gradient = penalties.gradient("sv_variance")
-    with ThreadPoolExecutor(THREADS, initializer=lambda: torch.set_num_threads(1)) as pool:
-        for K, m, n in ((64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024)):
-            W = (torch.rand(K, m, n, generator=torch.Generator().manual_seed(0)) * 2 - 1) / n**0.5
-            parts = W.split(min(execution.CHUNK, -(-K // THREADS)))
-            few = W[: max(1, K // 8)]  # autograd through svdvals is slow enough to be timed on fewer
-            compare(
-                f"penalty gradient, {K} of {m} x {n}",
-                lambda few=few: reference.penalty_gradient(few),
-                lambda parts=parts: list(pool.map(gradient, parts)),
-                len(few),
-                K,
-                5,
-            )
+def penalty_rows(executor: Executor) -> None:
+    for K, m, n in ((64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024)):
+        few = uniform(max(1, K // 8), m, n, 0)  # autograd through svdvals is slow enough to be timed on fewer
+        shares = min(K, THREADS)
+
+        def ours(K: int = K, m: int = m, n: int = n, shares: int = shares) -> float:
+            futures = [executor.submit(penalty_seconds, K // shares, m, n, seed) for seed in range(shares)]
+            return max(future.result() for future in futures)
+
+        pairs = []
+        for _ in range(5):
+            theirs = seconds(lambda few=few: reference.penalty_gradient(few), THREADS) / len(few)
+            pairs.append((theirs, ours() / K))
+        print_row(f"penalty and gradient, {K} of {m} x {n}", pairs)
+
+
+def uniform(K: int, m: int, n: int, seed: int) -> torch.Tensor:
+    """Draw weights (K, m, n) as torch.nn.Linear does."""
+    return (torch.rand(K, m, n, generator=torch.Generator().manual_seed(seed)) * 2 - 1) / n**0.5
+
+
+def penalty_seconds(K: int, m: int, n: int, seed: int) -> float:
+    """Time value and gradient of a stack as a worker meets it, without sending matrices between processes."""
+    parts = uniform(K, m, n, seed).split(execution.CHUNK)
+
+    def work() -> None:
+        for part in parts:
+            leaf = part.requires_grad_()
+            torch.autograd.grad(sv_variance.penalty(leaf).sum(), leaf)
+
+    work()
+    return seconds(work, 1)
 
 
 def hessian_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
@@ -94,7 +116,7 @@ def scaling_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
         each = seconds(lambda runs=runs: execution.evaluate(runs, work, splits, executor), 1) / n
         pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
         peak = sum(peak_memory(pid) for pid in pids if pid)
-        print(f"{f'baseline run, {n} asked for':<44} {'':>11} {each * 1e3:>11.2f} {'':>7}  {peak:.0f} MiB so far")
+        print(f"{f'baseline run, {n} asked for':<46} {'':>11} {each * 1e3:>11.2f} {'':>7}  {peak:.0f} MiB so far")
 
 
 def peak_memory(pid: int) -> float:
@@ -108,26 +130,30 @@ def start_up_rows() -> None:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", *command], check=True)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             times.append(time.perf_counter() - start)
-        return statistics.median(times)
+        return statistics.median(times) * 1e3
 
-    torch_alone = of("import torch")
+    torch_alone = of(sys.executable, "-c", "import torch")
     for stage in sorted(Path("stages").glob("*.py")):
-        own = of(f"import runpy; runpy.run_path({str(stage)!r}, run_name='started')")
-        print(f"{f'start of {stage.stem}, against import torch':<44} {torch_alone * 1e3:>11.0f} {own * 1e3:>11.0f}")
+        own = of(sys.executable, "-c", f"import runpy; runpy.run_path({str(stage)!r}, run_name='started')")
+        print(f"{f'start of {stage.stem}, against import torch':<46} {torch_alone:>11.0f} {own:>11.0f}")
+    if subprocess.run(["dvc", "status", "-q"]).returncode:
+        print("dvc repro with nothing to do: left out, since there is something to do")
+    else:
+        print(f"{'dvc repro with nothing to do':<46} {'':>11} {of('dvc', 'repro'):>11.0f}")
 
 
 def main() -> None:
     splits, _ = data.splits(42, 10, 1042)
     print(f"{THREADS} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-    print(f"{'milliseconds a unit (medians)':<44} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
+    print(f"{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
     with execution.workers() as executor:
         list(executor.map(abs, range(THREADS)))  # starts the workers before torch starts threads here
         training_rows(splits, executor)
         scaling_rows(splits, executor)
         hessian_rows(splits, executor)
-    penalty_rows()
+        penalty_rows(executor)
     start_up_rows()
 
 
