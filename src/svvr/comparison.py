@@ -442,7 +442,7 @@ def verdict_table(summary: Record) -> str:
     At most LINES lines of COLUMNS characters; the first rows and notes are kept where there are more.
     """
     contrasts = summary["contrasts"]
-    rows = [("contrast", "link", "effect", "interval", "verdict", "decided by"), *_rows(contrasts)]
+    rows = [("contrast", "link", "effect", "interval", "verdict", "needs"), *_rows(contrasts)]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     widths[0] = min(widths[0], COLUMNS - sum(widths[1:]) - 2 * 5)
     table = [
