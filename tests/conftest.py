@@ -1,4 +1,11 @@
-"""Small data and the settings that every test relies on."""
+"""Small data, a cluster, and the settings that every test relies on."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,3 +28,37 @@ def tiny_data() -> Arrays:
     y[:3] = [0, 1, 2]
     x = (centres[y] + rng.normal(size=(120, 6))).astype(np.float32)
     return {"x_train": x[:80], "y_train": y[:80], "x_validation": x[80:], "y_validation": y[80:]}
+
+
+class Dask:
+    """A scheduler and its workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
+        while not self._file.exists():
+            assert self.scheduler.poll() is None
+            time.sleep(0.1)
+        self.address: str = json.loads(self._file.read_text())["address"]
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self) -> None:
+        self.workers.append(self._start("worker", "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"))
+
+    def stop(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            process.terminate()
+            process.wait()
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [str(Path(sys.executable).parent / "dask"), *arguments, "--scheduler-file", str(self._file)]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=self._file.parent)
+
+
+@pytest.fixture(scope="session")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    started = Dask(tmp_path_factory.mktemp("dask"))
+    started.start_worker()
+    started.start_worker()
+    yield started
+    started.stop()

@@ -1,12 +1,8 @@
 """The same units on a Dask cluster: a scheduler and two worker processes on loopback, started as the README says."""
 
-import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,44 +10,11 @@ import pytest
 from svvr import cluster, execution, training
 from svvr.records import Arrays
 from svvr.training import Run
+from tests.conftest import Dask
 
 WORK = execution.Work(training.train, training.modules, training.stackable, chunk=2)
 RUNS = [Run(k, 0.01, 0, "sv_variance", 0.1 * (k % 2), (8, 7), epochs=60, batch_size=8) for k in range(12)]
 pytestmark = pytest.mark.filterwarnings("ignore")  # what distributed's own threads leave open
-
-
-class Dask:
-    """A scheduler and its workers."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
-        while not self._file.exists():
-            assert self.scheduler.poll() is None
-            time.sleep(0.1)
-        self.address: str = json.loads(self._file.read_text())["address"]
-        self.workers: list[subprocess.Popen[bytes]] = []
-
-    def start_worker(self) -> None:
-        self.workers.append(self._start("worker", "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"))
-
-    def stop(self) -> None:
-        for process in [*self.workers, self.scheduler]:
-            process.terminate()
-            process.wait()
-
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [str(Path(sys.executable).parent / "dask"), *arguments, "--scheduler-file", str(self._file)]
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=self._file.parent)
-
-
-@pytest.fixture(scope="module")
-def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
-    started = Dask(tmp_path_factory.mktemp("dask"))
-    started.start_worker()
-    started.start_worker()
-    yield started
-    started.stop()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.conftest import Dask
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
@@ -485,6 +488,28 @@ def test_dvc_killed_with_its_stage_resumes_with_the_same_lock(copy: Copy) -> Non
     assert (copy.folder / "dvc.lock").read_bytes() != lock
     copy.run(*command)
     assert (copy.folder / "dvc.lock").read_bytes() == lock and copy.results() == results
+
+
+def test_a_cluster_writes_the_bytes_of_the_local_run(copy: Copy, dask: Dask) -> None:
+    before = copy.results()
+    for script in ("tune", "train", "diagnose"):
+        copy.run(
+            "python", f"stages/{script}.py", "regularized",
+            PYTHONPATH="src", SVVR_CACHE="off", SVVR_SCHEDULER=dask.address,
+        )  # fmt: skip
+    assert copy.results() == before
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(copy: Copy) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    copy.run("rm", "-rf", ".cache/svvr")
+    output = copy.run(
+        "python", "stages/tune.py", "baseline", status=1,
+        PYTHONPATH="src", SVVR_SCHEDULER=address, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s",
+    )  # fmt: skip
+    assert output == f"tune@baseline: SVVR_SCHEDULER: got '{address}', expected a scheduler that answers\n"
 
 
 def test_a_diverging_arm_is_recorded_as_failed_and_gets_no_verdict(copy: Copy) -> None:

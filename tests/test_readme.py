@@ -21,14 +21,26 @@ CONTRASTS = load("summary")["contrasts"]
 FIRST = (CONTRASTS[0]["arm"], CONTRASTS[0]["reference"])
 
 
-def interval(contrast: dict[str, Any]) -> str:
-    return f"{contrast['effect_percent']:+.2f} % ({contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f})"
+def effect(contrast: dict[str, Any]) -> str:
+    return f"{contrast['effect_percent']:+.2f} % ({contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f}"
+
+
+def verdict(contrast: dict[str, Any]) -> str:
+    needed = f" (about {contrast['studies_needed']} studies would decide)"
+    return str(contrast["verdict"]) + needed * (contrast["verdict"] == "inconclusive")
+
+
+def test_the_headline_is_the_summary_s() -> None:
+    (sentence,) = load("summary")["overall"]
+    headlines = {"**Not established.**": "not established", "**Supported.**": "hypothesis is supported"}
+    assert [words in sentence for headline, words in headlines.items() if headline in RESULT] == [True]
+    assert f"at a budget of {len(load('tune/baseline')['studies'][0]['trials'])} trials" in RESULT
 
 
 @pytest.mark.parametrize("contrast", [c for c in CONTRASTS if c["link"] == "generalisation"], ids=lambda c: c["arm"])
 def test_the_table_of_contrasts(contrast: dict[str, Any]) -> None:
     names = f"{contrast['arm']} vs {contrast['reference']}".replace("_", " ")
-    assert f"| {names} | {interval(contrast)} | {contrast['verdict']} |" in RESULT
+    assert f"| {names} | {effect(contrast)}) | {verdict(contrast)} |" in RESULT
     assert f"{contrast['n_studies']} independent tuning studies" in RESULT
     assert contrast["n_pairs"] == 12 * contrast["n_studies"] and "12 paired runs" in RESULT
 
@@ -38,7 +50,7 @@ def test_the_table_of_contrasts(contrast: dict[str, Any]) -> None:
 )
 def test_the_table_of_links(contrast: dict[str, Any]) -> None:
     (row,) = re.findall(rf"^\| {contrast['link'].replace('_', ' ')}: .*$", RESULT, re.MULTILINE)
-    assert row.endswith(f"| {interval(contrast)} | {contrast['verdict']} |")
+    assert row.endswith(f"| {effect(contrast)}; {100 * contrast['level']:.3g} %) | {verdict(contrast)} |")
 
 
 def test_the_dose_response() -> None:
@@ -55,10 +67,13 @@ def test_the_dose_response() -> None:
 
 
 def test_the_replication() -> None:
-    for row in load("replicate")["rows"]:
-        assert f"{row['last_epoch']['mean']:.3f} ± {row['last_epoch']['sd']:.3f}" in RESULT
-        assert str(row["published"]) in RESULT and f"{row['n_runs']} seeds" in RESULT.replace("\n  ", " ")
-        assert row["agrees"]
+    rows, text = load("replicate")["rows"], " ".join(RESULT.split())
+    for row in rows:
+        assert f"{row['last_epoch']['mean']:.3f} ± {row['last_epoch']['sd']:.3f}" in text
+        assert str(row["published"]) in text and f"{row['n_runs']} seeds" in text
+    distances = ", ".join(f"{row['z']:+.1f}" for row in rows)
+    agreement = "all" if all(row["agrees"] for row in rows) else "not all"
+    assert f"differ by {distances} standard errors, {agreement} within 3" in text
 
 
 def test_every_path_exists_and_every_target_of_make() -> None:
