@@ -42,9 +42,10 @@ def main(params: Params) -> None:
             selection=params.selection,
         )
     count.close()
-    for study in studies:
-        for knob in study["on_boundary"]:
-            stage.log.info("tune@%s: study %d: %s is on the boundary of its range", arm, study["study"], knob)
+    for knob in params.arms[arm].tune:
+        ends = ", ".join(str(study["study"]) for study in studies if knob in study["on_boundary"])
+        if ends:
+            stage.log.info("tune@%s: the winner's %s is on the boundary of its range in study %s", arm, knob, ends)
     record = {"arm": arm, "penalty": params.arms[arm].penalty.name, **tuning.summary(studies), "studies": studies}
     records.write_json(Path(f"metrics/tune/{arm}.json"), record)
 
