@@ -1,6 +1,7 @@
 """Print the speed of the engine beside plain PyTorch: medians of repeats, ratios, and their spread.
 
-Both sides alternate in one process, so that a drift of the machine meets both. Run with `make bench`.
+Both sides alternate in one process, so that a drift of the machine meets both. Run with `make bench`;
+`python -m benchmarks --quick` prints the same rows on sizes that say nothing, to see that they work.
 """
 
 import multiprocessing
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,23 @@ from svvr import data, diagnosis, execution, training
 from svvr.penalties import sv_variance
 
 THREADS = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats."""
+
+    epochs: int = 20
+    runs: int = 48
+    scaling: tuple[int, ...] = (1, 4, 16, 64, 256)
+    stacks: tuple[tuple[int, int, int], ...] = (
+        (64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024),
+    )  # fmt: skip
+    repeats: int = 5
+    stages: str = "*"
+
+
+QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare")
 
 
 def seconds(work: Callable[[], object], threads: int) -> float:
@@ -46,8 +65,8 @@ def print_row(name: str, pairs: Sequence[tuple[float, float]]) -> None:
     print(f"{name:<46} {a:>11.2f} {b:>11.2f} {ratio:>7.1f}  {ratios[0]:.1f} to {ratios[-1]:.1f}", flush=True)
 
 
-def penalty_rows(executor: Executor) -> None:
-    for K, m, n in ((64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024)):
+def penalty_rows(executor: Executor, size: Size) -> None:
+    for K, m, n in size.stacks:
         few = uniform(max(1, K // 8), m, n, 0)  # autograd through svdvals is slow enough to be timed on fewer
         shares = min(K, THREADS)
 
@@ -56,7 +75,7 @@ def penalty_rows(executor: Executor) -> None:
             return max(future.result() for future in futures)
 
         pairs = []
-        for _ in range(5):
+        for _ in range(size.repeats):
             theirs = seconds(lambda few=few: reference.penalty_gradient(few), THREADS) / len(few)
             pairs.append((theirs, ours() / K))
         print_row(f"penalty and gradient, {K} of {m} x {n}", pairs)
@@ -80,8 +99,8 @@ def penalty_seconds(K: int, m: int, n: int, seed: int) -> float:
     return seconds(work, 1)
 
 
-def hessian_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
-    runs = [training.Run(seed, 0.004) for seed in range(8)]
+def hessian_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
+    runs = [training.Run(seed, 0.004, epochs=size.epochs) for seed in range(-(-size.runs // 6))]
     weights = [result["weights"] for result in training.train(runs, splits)]
     units = [diagnosis.Measurement(run.seed, each, run.hidden, 1e-3) for run, each in zip(runs, weights, strict=True)]
     compare(
@@ -90,29 +109,32 @@ def hessian_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
         lambda: execution.evaluate(units, diagnosis.WORK, splits, executor),
         len(units),
         len(units),
-        3,
+        size.repeats,
     )
 
 
-def training_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
+def training_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
     work = execution.Work(training.train, training.modules, training.stackable)
     for name, strength in (("baseline", 0.0), ("regularized", 0.3)):
         penalty = "sv_variance" if strength else "none"
-        runs = [training.Run(seed, 0.004, penalty=penalty, strength=strength) for seed in range(48)]
+        runs = [
+            training.Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs)
+            for seed in range(size.runs)
+        ]
         compare(
-            f"{name} run of 20 epochs, 48 asked for",
-            lambda strength=strength: reference.train(splits, 0.004, strength),
+            f"{name} run of {size.epochs} epochs, {size.runs} asked for",
+            lambda strength=strength: reference.train(splits, 0.004, strength, size.epochs),
             lambda runs=runs: execution.evaluate(runs, work, splits, executor),
             1,
-            48,
-            3,
+            size.runs,
+            size.repeats,
         )
 
 
-def scaling_rows(splits: dict[str, np.ndarray], executor: Executor) -> None:
+def scaling_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
     work = execution.Work(training.train, training.modules, training.stackable)
-    for n in (1, 4, 16, 64, 256):
-        runs = [training.Run(seed, 0.004) for seed in range(n)]
+    for n in size.scaling:
+        runs = [training.Run(seed, 0.004, epochs=size.epochs) for seed in range(n)]
         each = seconds(lambda runs=runs: execution.evaluate(runs, work, splits, executor), 1) / n
         pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
         peak = sum(peak_memory(pid) for pid in pids if pid)
@@ -125,17 +147,17 @@ def peak_memory(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def start_up_rows() -> None:
+def start_up_rows(size: Size) -> None:
     def of(*command: str) -> float:
         times = []
-        for _ in range(3):
+        for _ in range(min(size.repeats, 3)):
             start = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             times.append(time.perf_counter() - start)
         return statistics.median(times) * 1e3
 
     torch_alone = of(sys.executable, "-c", "import torch")
-    for stage in sorted(Path("stages").glob("*.py")):
+    for stage in sorted(Path("stages").glob(f"{size.stages}.py")):
         own = of(sys.executable, "-c", f"import runpy; runpy.run_path({str(stage)!r}, run_name='started')")
         print(f"{f'start of {stage.stem}, against import torch':<46} {torch_alone:>11.0f} {own:>11.0f}")
     if subprocess.run(["dvc", "status", "-q"]).returncode:
@@ -144,18 +166,18 @@ def start_up_rows() -> None:
         print(f"{'dvc repro with nothing to do':<46} {'':>11} {of('dvc', 'repro'):>11.0f}")
 
 
-def main() -> None:
+def main(size: Size) -> None:
     splits, _ = data.splits(42, 10, 1042)
     print(f"{THREADS} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
     with execution.workers() as executor:
         list(executor.map(abs, range(THREADS)))  # starts the workers before torch starts threads here
-        training_rows(splits, executor)
-        scaling_rows(splits, executor)
-        hessian_rows(splits, executor)
-        penalty_rows(executor)
-    start_up_rows()
+        training_rows(splits, executor, size)
+        scaling_rows(splits, executor, size)
+        hessian_rows(splits, executor, size)
+        penalty_rows(executor, size)
+    start_up_rows(size)
 
 
 if __name__ == "__main__":
-    main()
+    main(QUICK if sys.argv[1:] == ["--quick"] else Size())

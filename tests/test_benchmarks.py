@@ -1,5 +1,11 @@
 """The benchmark's reference side does the same work as the engine."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -34,3 +40,19 @@ def test_the_reference_eigenvalue_is_ours(splits: Arrays) -> None:
     x, y = splits["x_train"], splits["y_train"]
     ours = diagnostics.top_eigenvalue(weights, (40, 128, 128, 10), x, y, 1e-3, 0)[0]
     assert reference.top_eigenvalue(splits, weights) == pytest.approx(ours, rel=0.01)
+
+
+def test_every_row_is_printed() -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick"], capture_output=True, text=True,
+        cwd=Path(__file__).parents[1], env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = result.stdout.splitlines()
+    ratio = r" +[\d.]+ +[\d.]+ +[\d.]+  [\d.]+ to [\d.]+"
+    for name in ("baseline run of 1 epochs", "regularized run", "top Hessian", "penalty and gradient, 2 of 10 x 12"):
+        assert any(row.startswith(name) and re.search(f"{ratio}$", row) for row in rows), name
+    assert any(re.search(r"baseline run, 2 asked for +[\d.]+ +\d+ MiB so far", row) for row in rows)
+    assert any(re.search(r"start of compare, against import torch +\d+ +\d+", row) for row in rows)
+    assert any(row.startswith("dvc repro with nothing to do") for row in rows)

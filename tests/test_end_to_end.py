@@ -89,6 +89,10 @@ class Copy:
         assert result.returncode == status, output
         return output
 
+    def make(self, target: str, status: int = 0) -> str:
+        """Run a target of make with the environment that runs the tests, instead of a new one."""
+        return self.run("make", "--no-print-directory", "-o", ".venv/.installed", target, status=status)
+
     def repro(self, *arguments: str, **environment: str) -> set[str]:
         """Run `dvc repro` and return the stages that ran."""
         return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, **environment)))
@@ -148,8 +152,33 @@ def test_nothing_changed_nothing_runs(copy: Copy) -> None:
     assert copy.repro() == set()
 
 
+def test_make_repro_ends_with_the_verdicts_and_refuses_a_damaged_lock(copy: Copy) -> None:
+    output = copy.make("repro")
+    assert "Running stage" not in output
+    table = output[output.index("contrast  ") :].splitlines()
+    assert len(table) <= 25 and "generalisation" in table[1] and "no verdict" not in table[0]
+    lock = copy.folder / "dvc.lock"
+    whole = lock.read_text()
+    for damaged in ("", "- a list", whole[:40] + "{"):
+        lock.write_text(damaged)
+        refused = copy.make("repro", status=2).splitlines()[0]
+        assert refused == ("dvc.lock: got a damaged file, expected YAML; bring it back with: git checkout dvc.lock")
+
+
+def test_make_clean_cache_forgets_finished_runs(copy: Copy) -> None:
+    assert list((copy.folder / ".cache/svvr").glob("*/*.npz"))
+    copy.make("clean-cache")
+    assert not (copy.folder / ".cache/svvr").exists()
+
+
+def test_make_help_lists_every_target(copy: Copy) -> None:
+    targets = re.findall(r"^([a-z-]+):", (copy.folder / "Makefile").read_text(), re.MULTILINE)
+    listed = [line.split()[0] for line in copy.make("help").splitlines()]
+    assert sorted(targets) == sorted(listed) and len(listed) > 8
+
+
 def test_recomputing_everything_in_a_clone_gives_the_same_bytes(copy: Copy) -> None:
-    output = copy.run("python", "-m", "tools.verify")
+    output = copy.make("verify")
     assert set(re.findall(r"Running stage '([^']+)'", output)) == ALL
     assert re.search(r"verify: \d+ metrics files agree byte for byte", output)
 
@@ -280,6 +309,11 @@ def test_dvc_s_own_commands(copy: Copy) -> None:
     assert "index.html" in page and all(html.count(f"{name}.png</p>") == 1 for name in PNGS)
     assert html.count("vegaEmbed(") == 6 and "http" not in re.sub(r"https://vega\.github\.io/schema", "", html)
     shutil.rmtree(copy.folder / "dvc_plots")
+    copy.repro("plot")
+    copy.run("dvc", "plots", "diff")
+    both = (copy.folder / "dvc_plots/index.html").read_text()
+    assert both.count("vegaEmbed(") == 6 and '"rev": "HEAD"' in both and '"rev": "workspace"' in both
+    shutil.rmtree(copy.folder / "dvc_plots")
     described = copy.run("dvc", "stage", "list")
     assert all(re.search(rf"^{re.escape(name)}\s+\w.*\.$", described, re.MULTILINE) for name in ALL)
 
@@ -319,6 +353,25 @@ def test_experiments_set_params_from_the_command_line(copy: Copy) -> None:
         copy.run("git", "checkout", "-q", "--", ".")
     shown = copy.run("dvc", "exp", "show", "--only-changed", "--csv")
     assert all(f"number{number}" in shown for number in range(3)) and "training.epochs" in shown
+
+
+def test_experiments_in_a_copy_and_in_the_queue_leave_the_workspace_alone(copy: Copy) -> None:
+    before = copy.results()
+    output = copy.run("dvc", "exp", "run", "--temp", "-S", "training.epochs=4", "--name", "beside", "tune@baseline")
+    assert "Running stage 'tune@baseline'" in output
+    copy.run("dvc", "exp", "run", "--queue", "-S", "training.epochs=6", "--name", "queued", "tune@baseline")
+    copy.run("dvc", "queue", "start")
+    try:
+        deadline = time.monotonic() + 120
+        while "Success" not in (status := copy.run("dvc", "queue", "status")) and time.monotonic() < deadline:
+            assert "Failed" not in status
+            time.sleep(1)
+        assert "Success" in status
+    finally:
+        copy.run("dvc", "queue", "stop")
+    assert copy.results() == before and copy.params()["training"]["epochs"] == 2
+    shown = copy.run("dvc", "exp", "show", "--only-changed", "--csv")
+    assert "beside" in shown and "queued" in shown
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,13 @@ def test_the_speed_rows_are_the_benchmark_s() -> None:
     assert len(rows) == 4
     for row in rows:
         assert " ".join(row) in printed
+
+
+def test_every_command_of_dvc_is_run_by_a_test() -> None:
+    tests = (ROOT / "tests/test_end_to_end.py").read_text()
+    commands = set(re.findall(r"(?<![.\w/])dvc ((?:exp|plots|metrics|params|queue) [a-z]+|[a-z]+)(?![.\w])", README))
+    assert {"repro", "exp run", "plots show", "metrics diff", "params diff", "queue start"} <= commands
+    for command in commands:
+        assert '"dvc", ' + ", ".join(f'"{word}"' for word in command.split()) in tests, command
+    for option in re.findall(r"--(temp|queue|allow-missing|only-changed)", README):
+        assert f'"--{option}"' in tests, option
