@@ -24,8 +24,7 @@ venv: .venv/.installed  ## make .venv with the exact packages of requirements.lo
 	@touch $@
 
 repro: venv  ## run what is out of date, then print the verdicts
-	@[ ! -e dvc.lock ] || python -c 'import sys, yaml; sys.exit(not isinstance(yaml.safe_load(open("dvc.lock")), dict))' 2>/dev/null || \
-		{ echo "dvc.lock: got a damaged file, expected YAML; bring it back with: git checkout dvc.lock" >&2; exit 1; }
+	@python -m tools.check
 	dvc repro
 	@python stages/compare.py --show
 

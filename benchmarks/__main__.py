@@ -158,7 +158,7 @@ def start_up_rows(size: Size) -> None:
 
     torch_alone = of(sys.executable, "-c", "import torch")
     for stage in sorted(Path("stages").glob(f"{size.stages}.py")):
-        own = of(sys.executable, "-c", f"import runpy; runpy.run_path({str(stage)!r}, run_name='started')")
+        own = of(sys.executable, "-c", f"import runpy; runpy.run_path({str(stage)!r}, run_name='started')", "baseline")
         print(f"{f'start of {stage.stem}, against import torch':<46} {torch_alone:>11.0f} {own:>11.0f}")
     if subprocess.run(["dvc", "status", "-q"]).returncode:
         print("dvc repro with nothing to do: left out, since there is something to do")

@@ -1,20 +1,19 @@
 """Measure spectra, loss landscape, gradients and calibration of one arm's final runs, on the data loss."""
 
-import sys
 from pathlib import Path
 
 from svvr import diagnosis, execution, records, schemas, splits, stage
 from svvr.params import Params
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
-ARM = sys.argv[-1]
+ARM = stage.arm("diagnose")
 WEIGHTS, TRAINED = Path(f"data/weights/{ARM}.npz"), Path(f"metrics/train/{ARM}.json")
 
 
 def main(params: Params) -> None:
     data = splits.read(DEVELOPMENT, "train") | splits.read(TEST, "test")
     trained = schemas.read(TRAINED, schemas.Training, ARM)["runs"]
-    weights = diagnosis.weights_of(trained, records.read_npz(WEIGHTS, "seed", "weights"))
+    weights = diagnosis.weights_of(trained, records.read_npz(WEIGHTS, "weights"))
     runs = diagnosis.first_seeds(trained, params.diagnose.seeds)
     units = [
         diagnosis.Measurement(
@@ -33,6 +32,10 @@ def main(params: Params) -> None:
     count.close()
     measured = {unit.seed: diagnosis.measured(result) for unit, result in zip(units, results, strict=True)}
     rows = [diagnosis.record(run, measured.get(run["seed"]), params.diagnose.last_epochs) for _, run in runs]
+    for row in rows:
+        if "reason" in row:
+            where = f"study {row['study']}, seed {row['seed']}"
+            stage.log.info("diagnose@%s: %s: not measured (%s)", ARM, where, row["reason"])
     records.write_json(Path(f"metrics/diagnose/{ARM}.json"), {"arm": ARM, **diagnosis.summary(rows), "runs": rows})
 
 

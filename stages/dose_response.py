@@ -40,19 +40,21 @@ def main(params: Params) -> None:
         count(len(runs) - len(units))
         results = execution.evaluate(units, diagnosis.WORK, development, executor, stage.cache_folder(), count)
     count.close()
-    links = {run: diagnosis.measured(each) for run, each in zip(complete, results, strict=True)}
+    measured = {run: diagnosis.measured(each) for run, each in zip(complete, results, strict=True)}
     rows: list[dict[str, Any]] = []
     for run, result in zip(runs, trained, strict=True):
+        found = diagnosis.figures(
+            training.record(run, result), measured.get(run, {"reason": "the run failed"}), params.diagnose.last_epochs
+        )
         row: dict[str, Any] = {"strength": run.strength, "seed": run.seed}
-        if run not in links:
-            stage.log.info("dose_response: strength %g, seed %d: the run failed", run.strength, run.seed)
-            rows.append(row | {"state": "failed", **dict.fromkeys(dose_response.FIGURES)})
+        if "reason" in found:
+            stage.log.info("dose_response: strength %g, seed %d: %s", run.strength, run.seed, found["reason"])
+            rows.append(row | {"state": "failed", **dict.fromkeys(dose_response.FIGURES), **found})
             continue
         losses, _ = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
-        figures = diagnosis.gradient_figures(training.record(run, result), params.diagnose.last_epochs)
         row |= {"state": "complete", "validation_loss": float(result["validation_loss"][-1])}
-        row |= {"test_loss": float(losses.mean()), **links[run], "gradient_stability": figures["gradient_stability"]}
-        rows.append(row)
+        row |= {"test_loss": float(losses.mean())}
+        rows.append(row | {name: found[name] for name in diagnosis.LINKS})
     head = {"lr": settings.lr, "strengths": list(settings.strengths), "n_seeds": settings.seeds}
     records.write_json(
         Path("metrics/dose_response.json"), {**head, **dose_response.curves(rows, settings.strengths), "runs": rows}

@@ -1,6 +1,5 @@
 """Retrain each study's winner of one arm on new seeds, and evaluate it on the test split."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from svvr.params import Params
 from svvr.seeds import final_seeds
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
-ARM = sys.argv[-1]
+ARM = stage.arm("train")
 WINNERS = Path(f"metrics/tune/{ARM}.json")
 
 
@@ -28,6 +27,7 @@ def main(params: Params) -> None:
     rows, losses = [], np.zeros((len(studies), len(test["y_test"])))
     for (study, _), run, result in zip(plan, runs, results, strict=True):
         row = {"study": study["study"], **training.record(run, result), "test_loss": None, "test_accuracy": None}
+        row["weights"] = records.array_hash(result["weights"])
         if row["state"] == "complete":
             each, hit = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
             row |= {"test_loss": float(each.mean()), "test_accuracy": float(hit.mean())}
@@ -40,10 +40,12 @@ def main(params: Params) -> None:
         "weights": np.stack([result["weights"] for result in results]),
         "test_losses": (losses / np.maximum(n_complete, 1)[:, None]).astype(np.float32),
     }
+    head = {"arm": ARM, "penalty": params.arms[ARM].penalty.name, "selection": params.selection}
+    hashes = [records.array_hash(weights["test_losses"])]
     records.write_npz(Path(f"data/weights/{ARM}.npz"), weights)
     records.write_json(Path(f"metrics/provenance/{ARM}.json"), provenance.describe())
-    head = {"arm": ARM, "penalty": params.arms[ARM].penalty.name, "selection": params.selection}
-    records.write_json(Path(f"metrics/train/{ARM}.json"), {**head, **training.summary(rows), "runs": rows})
+    record = {**head, **training.summary(rows), "test_losses": hashes, "runs": rows}
+    records.write_json(Path(f"metrics/train/{ARM}.json"), record)
 
 
 if __name__ == "__main__":

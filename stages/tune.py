@@ -1,6 +1,5 @@
 """Tune one arm: independent Optuna studies, on the train and validation splits alone."""
 
-import sys
 from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
@@ -9,19 +8,20 @@ from svvr import arms, execution, records, splits, stage, training, tuning
 from svvr.params import Params
 
 DATA = Path("data/dev.npz")
+ARM = stage.arm("tune")
 
 
 def main(params: Params) -> None:
-    arm, settings = sys.argv[1], params.tuning
+    settings = params.tuning
     work = execution.Work(training.train, training.modules, training.stackable)
     development = splits.read(DATA, "train", "validation")
     total = settings.studies * settings.trials * settings.seeds_per_trial
-    count, best = stage.Progress(f"tune@{arm}", total), [float("inf")]
+    count, best = stage.Progress(f"tune@{ARM}", total), [float("inf")]
 
     with execution.workers() as executor:
 
         def evaluate(trials: Sequence[tuple[dict[str, float], Sequence[int]]]) -> list[list[tuning.Losses]]:
-            runs = [arms.run_of(params, arm, values, seed) for values, seeds in trials for seed in seeds]
+            runs = [arms.run_of(params, ARM, values, seed) for values, seeds in trials for seed in seeds]
             results = execution.evaluate(runs, work, development, executor, stage.cache_folder())
             losses = [losses_of(result) for result in results]
             best[0] = min([best[0], *(each[params.selection] for each in losses if isfinite(each[params.selection]))])
@@ -30,8 +30,8 @@ def main(params: Params) -> None:
             return [losses[start : start + n] for start in range(0, len(losses), n)]
 
         studies = tuning.tune(
-            arm,
-            params.arms[arm].ranges(settings.space),
+            ARM,
+            params.arms[ARM].ranges(settings.space),
             evaluate,
             studies=settings.studies,
             trials=settings.trials,
@@ -42,12 +42,12 @@ def main(params: Params) -> None:
             selection=params.selection,
         )
     count.close()
-    for knob in params.arms[arm].tune:
+    for knob in params.arms[ARM].tune:
         ends = ", ".join(str(study["study"]) for study in studies if knob in study["on_boundary"])
         if ends:
-            stage.log.info("tune@%s: the winner's %s is on the boundary of its range in study %s", arm, knob, ends)
-    record = {"arm": arm, "penalty": params.arms[arm].penalty.name, **tuning.summary(studies), "studies": studies}
-    records.write_json(Path(f"metrics/tune/{arm}.json"), record)
+            stage.log.info("tune@%s: the winner's %s is on the boundary of its range in study %s", ARM, knob, ends)
+    record = {"arm": ARM, "penalty": params.arms[ARM].penalty.name, **tuning.summary(studies), "studies": studies}
+    records.write_json(Path(f"metrics/tune/{ARM}.json"), record)
 
 
 def losses_of(result: records.Arrays) -> tuning.Losses:
@@ -58,4 +58,4 @@ def losses_of(result: records.Arrays) -> tuning.Losses:
 
 
 if __name__ == "__main__":
-    stage.run(f"tune@{sys.argv[1]}", main, [DATA], Path("params.yaml"))
+    stage.run(f"tune@{ARM}", main, [DATA], Path("params.yaml"))

@@ -11,6 +11,7 @@ from scipy import stats
 
 from svvr import comparison
 from svvr.params import load
+from svvr.records import array_hash
 
 PARAMS = load(Path(__file__).parents[1] / "params.yaml")
 ARMS = tuple(PARAMS.arms)
@@ -29,11 +30,13 @@ def records(
     losses = {}
     for arm in ARMS:
         shift = effects.get(arm, [0.0] * n_studies)
+        best = {knob: {"lr": 0.01}.get(knob, 0.1) for knob in PARAMS.arms[arm].tune}
         keys = [(study, 100 * study + seed) for study in range(n_studies) for seed in range(n_seeds)]
         runs = [
             {
                 "study": study, "seed": seed, "initial_weights": f"hash{seed}", "state": "complete",
                 "test_loss": math.exp(shift[study] + 0.001 * (seed % 2 - 0.5)),
+                **{knob: best.get(knob, 0.0) for knob in ("lr", "strength", "weight_decay")},
             }
             for study, seed in keys
         ]  # fmt: skip
@@ -59,13 +62,23 @@ def records(
             ],
         }  # fmt: skip
         trials = [{"objective": 1.0 + 0.001 * number} for number in range(PARAMS.tuning.trials)]
-        best = {knob: {"lr": 0.01}.get(knob, 0.1) for knob in PARAMS.arms[arm].tune}
         tune[arm] = {
             "arm": arm, "penalty": "none", "n_studies": n_studies, "n_trials": 20 * n_studies,
             "studies": [{"study": s, "best": dict(best), "trials": trials} for s in range(n_studies)],
         }  # fmt: skip
-        losses[arm] = np.random.default_rng(0).gamma(2, 0.5, (n_studies, 50)).astype(np.float32)
+        losses[arm] = seal(train[arm])
     return tune, train, diagnose, losses
+
+
+def seal(record: dict[str, Any]) -> np.ndarray:
+    """Make per-example test losses that belong to a train record, and put their hash into it."""
+    n_studies = 1 + max(run["study"] for run in record["runs"])
+    losses = np.random.default_rng(0).gamma(2, 0.5, (n_studies, 50))
+    for study in range(n_studies):
+        runs = [run["test_loss"] for run in record["runs"] if run["study"] == study and run["test_loss"] is not None]
+        losses[study] *= np.mean(runs or [1]) / losses[study].mean()
+    record["test_losses"] = [array_hash(losses.astype(np.float32))]
+    return losses.astype(np.float32)
 
 
 def summary(*args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -212,13 +225,24 @@ def test_a_study_without_runs_is_named() -> None:
             comparison.summarise(PARAMS, *made)
 
 
-def test_test_losses_of_another_shape_or_not_finite_are_named() -> None:
+def test_test_losses_of_other_runs_are_named() -> None:
+    tune, train, diagnose, losses = records({"regularized": [-0.03, -0.031, -0.029, -0.03]})
+    with pytest.raises(ValueError, match="test losses of arm baseline: got others than the final record's"):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses | {"baseline": losses["regularized"]})
+    for run in train["regularized"]["runs"]:
+        run["test_loss"] *= 1.001
+    with pytest.raises(
+        ValueError, match=r"final record of arm regularized, study 0: got a mean test loss of .*, expected"
+    ):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
+
+
+def test_final_runs_of_other_knobs_than_the_tuned_ones_are_named() -> None:
     tune, train, diagnose, losses = records()
-    wrong = np.full_like(losses["baseline"], np.nan)
-    for arm, array in (("regularized", losses["baseline"][:2]), ("baseline", losses["baseline"][:, :9]),
-                       ("baseline", wrong)):  # fmt: skip
-        with pytest.raises(ValueError, match=f"test losses of arm {arm}: got shape .* expected shape"):
-            comparison.summarise(PARAMS, tune, train, diagnose, losses | {arm: array})
+    train["regularized"]["runs"][5]["strength"] = 0.2
+    expected = r"final record of arm regularized: got .*0\.2.* at study 1, seed 101, expected .* as tuned"
+    with pytest.raises(ValueError, match=expected):
+        comparison.summarise(PARAMS, tune, train, diagnose, losses)
 
 
 def test_one_study_has_no_interval() -> None:
@@ -247,11 +271,13 @@ def test_a_failed_run_gives_no_verdict_and_is_named() -> None:
     tune, train, diagnose, losses = records({"regularized": [-0.03, -0.031, -0.029, -0.03]})
     train["regularized"]["runs"][6] |= {"test_loss": None, "state": "failed"}
     diagnose["regularized"]["runs"][6] |= dict.fromkeys(("conditioning", "smoothness", "gradient_stability"))
+    losses["regularized"] = seal(train["regularized"])
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     for link in comparison.LINKS:
         first = contrast(result, link)
         assert first["verdict"] == "no verdict" and first["effect_percent"] is None
-        assert "study 1, seed 102: the run of regularized failed" in first["sentence"]
+        what = "failed" if link == "generalisation" else "could not be measured"
+        assert f"study 1, seed 102: the run of regularized {what}" in first["sentence"]
         assert first["n_studies"] == 4
     assert contrast(result, number=1)["verdict"] == "not supported"
     assert "no verdict" in comparison.verdict_table(result)
@@ -285,9 +311,17 @@ def test_an_arm_without_a_penalty_has_no_activity() -> None:
     assert contrast(result)["inactive"] is None and contrast(result)["inactive_studies"] is None
 
 
+def set_strength(tune: Records, train: Records, strength: float) -> None:
+    """Let study 2 of the regularized arm have won with another strength."""
+    tune["regularized"]["studies"][2]["best"]["strength"] = strength
+    for run in train["regularized"]["runs"]:
+        if run["study"] == 2:
+            run["strength"] = strength
+
+
 def test_a_winner_near_the_end_of_its_range_is_flagged() -> None:
     tune, train, diagnose, losses = records(cv={"regularized": 0.5})
-    tune["regularized"]["studies"][2]["best"] = {"lr": 0.01, "strength": 9.0}
+    set_strength(tune, train, 9.0)
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     assert contrast(result)["flags"] == ["regularized: strength on the boundary in 1 of 4 studies"]
     assert result["arms"][1]["on_boundary"] == ["strength"] and result["arms"][0]["on_boundary"] == []
@@ -323,7 +357,7 @@ def test_every_figure_of_a_contrast_by_hand() -> None:
             run["test_loss"] = float(rng.uniform(1, 1.2))
         for run in diagnose[arm]["runs"]:
             run["smoothness"] = float(rng.normal(2, 0.3))
-        losses[arm] = rng.gamma(2, 0.5, (5, 50)).astype(np.float32)
+        losses[arm] = seal(train[arm])
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
 
     def differences(gathered: Records, figure: Any) -> np.ndarray:
@@ -369,6 +403,7 @@ def test_a_study_with_one_seed_makes_a_smoke_run() -> None:
         for arm in ARMS:
             runs = gathered[arm]["runs"]
             gathered[arm]["runs"] = [run for run in runs if run["study"] or run["seed"] == 0]
+    losses = {arm: seal(train[arm]) for arm in ARMS}
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     assert all(c["verdict"] == "no verdict" for c in result["contrasts"])
 
@@ -409,7 +444,7 @@ def test_the_table_fits_a_terminal() -> None:
     tune, train, diagnose, losses = records(
         {"regularized": [-0.03, -0.031, -0.029, -0.03], "weight_decay": [0, 0, 0, 0.04]}
     )
-    tune["regularized"]["studies"][2]["best"]["strength"] = 9.0
+    set_strength(tune, train, 9.0)
     result = comparison.summarise(PARAMS, tune, train, diagnose, losses)
     lines = comparison.verdict_table(result).splitlines()
     assert len(lines) <= 25 and max(map(len, lines)) <= 120

@@ -9,7 +9,7 @@ from scipy import stats
 from svvr import diagnosis, dose_response, training
 from svvr.execution import unit_key
 from svvr.model import initial_weights
-from svvr.records import Arrays
+from svvr.records import Arrays, array_hash
 from svvr.seeds import derive
 
 RUN = {
@@ -93,10 +93,25 @@ def test_dose_response_curves_are_t_intervals() -> None:
 
 
 def test_weights_of_other_runs_are_refused() -> None:
-    runs = [{"seed": 3}, {"seed": 4}]
-    arrays = {"seed": np.array([3, 4]), "weights": np.zeros((2, 5), np.float32)}
-    assert diagnosis.weights_of(runs, arrays) is arrays["weights"]
-    others = [{"seed": np.array([4, 3])}, {"weights": np.zeros((1, 5), np.float32)}, {"weights": np.zeros((2, 5))}]
-    for other in others:
+    weights = np.arange(10, dtype=np.float32).reshape(2, 5)
+    runs = [{"study": 0, "seed": seed, "weights": array_hash(row)} for seed, row in zip((3, 4), weights, strict=True)]
+    assert diagnosis.weights_of(runs, {"weights": weights}) is weights
+    for other in (weights[:1], weights.astype(np.float64), weights.ravel()):
         with pytest.raises(ValueError, match="weights: got"):
-            diagnosis.weights_of(runs, arrays | other)
+            diagnosis.weights_of(runs, {"weights": other})
+    with pytest.raises(ValueError, match="weights of study 0, seed 3: got others than the train record's"):
+        diagnosis.weights_of(runs, {"weights": weights[::-1]})
+
+
+def test_a_model_without_what_is_measured_says_why(data: Arrays) -> None:
+    one = unit(data, 4)
+    dead = diagnosis.Measurement(one.seed, np.zeros_like(one.weights), one.hidden, one.tolerance, one.probes)
+    measurement = diagnosis.measured(diagnosis.measure([dead], data)[0])
+    assert list(measurement) == ["reason"]
+    record = diagnosis.record(RUN, measurement, 2)
+    assert record["reason"] == measurement["reason"] and record["layers"] == []
+    assert all(record[name] is None for name in diagnosis.MEANS)
+    still = RUN | {"gradient_norm_mean": [1.0] * 3, "gradient_norm_sd": [0.0] * 3}
+    alive = diagnosis.measured(diagnosis.measure([one], data)[0])
+    assert "norms that do not vary" in diagnosis.record(still, alive, 2)["reason"]
+    assert diagnosis.record(RUN, None, 2)["reason"] == "the run failed"

@@ -235,12 +235,13 @@ def test_gradient_stability_pools_the_minibatches_of_the_last_epochs():
         ([], [], 5, "gradient norms: got shapes"),
         ([1, 2], [1], 5, "gradient norms: got shapes"),
         ([1, 2], [1, 1], 0, "last_epochs: got 0"),
-        ([1, 0], [1, 1], 5, "mean gradient norms"),
+        ([1, -1], [1, 1], 5, "mean gradient norms"),
         ([1, math.nan], [1, 1], 5, "mean gradient norms"),
         ([1, None], [1, 1], 5, "mean gradient norms"),
         ([1, 1], [1, -1], 5, "gradient norm deviations"),
         ([1, 1], [1, math.inf], 5, "gradient norm deviations"),
         ([2, 2], [0, 0], 5, "norms that do not vary"),
+        ([0, 0], [0, 0], 5, "norms that do not vary"),
     ],
 )
 def test_gradient_stability_refuses(means, sds, last, message):

@@ -1,6 +1,7 @@
 """Units of work: order, chunks, and a cache that is never believed blindly."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svvr import cache, execution
+from svvr import cache, cluster, execution
 from svvr.execution import Work, evaluate, workers
 from svvr.records import Arrays
 
@@ -138,7 +139,32 @@ def test_an_unknown_module_is_named() -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SVVR_SCHEDULER", "nonsense://nowhere:1")
-    expected = "SVVR_SCHEDULER: got 'nonsense://nowhere:1', expected a scheduler that answers"
+    for address in ("nonsense://nowhere:1", "garbage", "tcp://[bad", "tcp://a:b", "http://x:1"):
+        monkeypatch.setenv("SVVR_SCHEDULER", address)
+        expected = re.escape(f"SVVR_SCHEDULER: got {address!r}, expected tcp://host:port")
+        with pytest.raises(ConnectionError, match=expected), workers():
+            pass
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    monkeypatch.setenv("SVVR_SCHEDULER", "tcp://127.0.0.1:1")
+    expected = "SVVR_SCHEDULER: got 'tcp://127.0.0.1:1', expected a scheduler that answers"
     with pytest.raises(ConnectionError, match=expected), workers():
         pass
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.write_text("a file in the folder's place")
+    with pytest.warns(UserWarning, match="result cache: goes on without it"):
+        assert results(UNITS, folder) == results(UNITS)
+
+
+def test_the_key_is_of_the_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file edited after the first look belongs to the next process."""
+    module = tmp_path / "edited.py"
+    module.write_text("a = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = execution.unit_key(Square(1), ["edited"], DATA)
+    module.write_text("a = 2\n")
+    assert execution.unit_key(Square(1), ["edited"], DATA) == first
+    execution._source_hash.cache_clear()
+    assert execution.unit_key(Square(1), ["edited"], DATA) != first

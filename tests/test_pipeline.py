@@ -33,7 +33,7 @@ def closure(script: Path) -> set[str]:
 def test_every_stage_has_a_script_of_its_name_and_the_other_way_round() -> None:
     assert {script.stem for script in SCRIPTS} == set(STAGES)
     # a copy of the repository must run its own code, not that of the one which is installed
-    assert all(body(name)["cmd"].split()[:3] == ["PYTHONPATH=src", "python", f"stages/{name}.py"] for name in STAGES)
+    assert all(body(name)["cmd"] == f"exec env PYTHONPATH=src python stages/{name}.py" for name in STAGES)
     assert all(body(name)["desc"].endswith(".") for name in STAGES)
 
 
@@ -120,6 +120,6 @@ def test_the_key_of_a_cached_run_covers_the_code_that_computes_it() -> None:
         path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__")
         for path in closure(ROOT / "src/svvr/training.py")
     }
-    # records only names and writes what the others compute
-    assert used - named == {"svvr", "svvr/records"}
+    # records only names and writes what the others compute, and lifetime ends the process
+    assert used - named == {"svvr", "svvr/records", "svvr/lifetime"}
     assert {"svvr/penalties/none", "svvr/penalties/sv_variance"} <= named

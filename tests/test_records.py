@@ -1,6 +1,7 @@
 """Files that are byte-stable, atomic and free of NaN and pickles."""
 
 import math
+import os
 import resource
 import signal
 from pathlib import Path
@@ -142,3 +143,39 @@ def test_array_hash_sees_values_shape_and_dtype_but_not_memory_order() -> None:
 def test_file_hash_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert records.file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    old, young, other = (tmp_path / f".{name}.tmp" for name in ("a.json.x1", "a.json.x2", "b.json.x1"))
+    for left in (old, young, other):
+        left.write_text("half")
+    os.utime(old, (1, 1))
+    os.utime(other, (1, 1))
+    records.write_json(path, {"a": 1})
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".a.json.x2.tmp", ".b.json.x1.tmp", "a.json"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_damage_to_arrays_is_one_short_line(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "a.npz"
+    whole = records.npz_bytes({"x": np.arange(6.0), "y": np.arange(3)})
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            content[place] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(bytes(content))
+        try:
+            arrays = records.read_npz(path, "x")
+        except RecordError as error:
+            assert "\n" not in str(error) and len(str(error)) < 400 + len(str(path))
+        else:
+            assert all(isinstance(array, np.ndarray) for array in arrays.values())
+
+
+def test_json_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(RecordError, match="expected a JSON object, got"):
+        records.read_json(path)

@@ -15,7 +15,8 @@ TRIAL = {"number": 0, "params": {"lr": 0.1}, "state": "complete", "objective": 1
 FAILED = TRIAL | {"number": 1, "state": "failed", "objective": None, "losses": [None]}
 STUDY = {"study": 0, "best": {"lr": 0.1}, "objective": 1.5, "on_boundary": ["lr"], "trials": [TRIAL, FAILED]}
 RUN = {
-    "study": 0, "seed": 3, "initial_weights": "ab", "state": "complete", "selected_epoch": 2,
+    "study": 0, "seed": 3, "initial_weights": "ab", "lr": 0.1, "strength": 0, "weight_decay": 0.0, "weights": "cd",
+    "state": "complete", "selected_epoch": 2,
     **{name: [1.0, 2] for name in schemas.CURVES}, "gradient_cosine": [None, 0.5],
     "test_loss": 1.0, "test_accuracy": 0.5,
 }  # fmt: skip
@@ -23,7 +24,11 @@ LOST = RUN | {"seed": 4, "state": "failed", "selected_epoch": None, "test_loss":
 LAYER = {
     "layer": 1, "singular_values": [1.0], "initial_singular_values": [1.0], "coefficient_of_variation": 0.5,
 }  # fmt: skip
+WORSE = TRIAL | {"number": 1, "objective": 1.25, "losses": [1.25]}  # than this one is the winner
 LINKS = dict.fromkeys(("conditioning", "smoothness", "gradient_stability"), -1.0)
+OTHER = {
+    "study": 0, "seed": 9, "initial_weights": "ab", **LINKS, "layers": [LAYER | {"singular_values": [2.0, 1.0]}],
+}  # fmt: skip
 CONTRAST = {
     "arm": "a", "reference": "b", "link": "generalisation", "margin_percent": 1.0, "equivalence_level": 0.9,
     "level": 0.95, "n_studies": 1, "n_pairs": 1, "studies_needed": None,
@@ -37,7 +42,7 @@ VALID: dict[type[schemas.Schema], dict[str, Any]] = {
     schemas.Tuning: {"arm": "a", "penalty": "none", "n_studies": 1, "n_trials": 2, "studies": [STUDY]},
     schemas.Training: {
         "arm": "a", "penalty": "none", "selection": "last_epoch", "validation_loss": 1.0, "test_loss": 1.0,
-        "test_accuracy": 0.5, "runs": [RUN, LOST],
+        "test_accuracy": 0.5, "test_losses": ["ef"], "runs": [RUN, LOST],
     },
     schemas.Diagnosis: {
         "arm": "a",
@@ -120,6 +125,17 @@ def test_whatever_is_missing_or_of_another_type_is_refused_by_name(
             ("studies", 0, "trials", 0, "objective"),
             None,
             "objective: got nothing, expected what belongs",
+        ),
+        (schemas.Tuning, ("n_trials",), 3, "n_trials: got 3, expected the number of trials of all studies"),
+        (schemas.Tuning, ("studies", 0, "trials", 0, "losses"), [1.4], "objective: got 1.5, expected the mean of the"),
+        (schemas.Tuning, ("studies", 0, "trials", 1), WORSE, "studies.0.objective: got 1.5, expected the lowest of"),
+        (schemas.Diagnosis, ("runs", 1), OTHER, "runs: got [((1, 1, 1),), ((1, 2, 1),)], expected the same layers"),
+        (schemas.Diagnosis, ("runs", 0, "smoothness"), 1e308, "smoothness: got 1e+308, expected less than 500"),
+        (
+            schemas.Summary,
+            ("contrasts", 0, "ci95_low"),
+            1.0,
+            "ci95_high: got nothing, expected both ends of an",
         ),
         (schemas.Training, ("runs", 1, "seed"), 3, "runs.1: got 'study 0, seed 3 twice', expected each run once"),
         (schemas.Training, ("runs", 0, "test_loss"), None, "runs.0.test_loss: got nothing, expected a number, since"),

@@ -49,14 +49,15 @@ def store(folder: Path, key: str, result: Arrays) -> None:
 def prune(folder: Path, limit: int = LIMIT) -> None:
     """Remove the entries that were not used for longest until the rest is within the limit in bytes."""
     used: list[tuple[float, int, Path]] = []
-    for path in folder.glob("*/*.npz"):
+    for path in folder.glob("*/*"):  # with what a killed process left half written
         with suppress(OSError):  # another stage may prune too
             used.append((path.stat().st_mtime, path.stat().st_size, path))
     total = 0
     for _, size, path in sorted(used, reverse=True):
         total += size
         if total > limit:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _entry(folder: Path, key: str) -> Path:

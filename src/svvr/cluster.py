@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from svvr.provenance import platform
 from svvr.records import Arrays
 
+ADDRESS = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 TIMEOUT = 20  # seconds to find the scheduler, and to find a worker
 
 
@@ -57,9 +59,11 @@ def connect(address: str) -> Iterator[Cluster]:
     except ModuleNotFoundError:
         raise ConnectionError(f"{name}, expected the package distributed beside it: pip install svvr[dask]") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # it logs a lost scheduler as a traceback
+    if not ADDRESS.fullmatch(address):
+        raise ConnectionError(f"{name}, expected tcp://host:port")
     try:
         client = Client(address, timeout=f"{TIMEOUT}s", set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError):
+    except Exception:
         raise ConnectionError(f"{name}, expected a scheduler that answers") from None
     with client:
         try:

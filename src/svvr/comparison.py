@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from svvr import statistics
 from svvr.params import Params, near_end
+from svvr.records import array_hash
 from svvr.statistics import Floats
 
 LINKS = ("generalisation", "conditioning", "smoothness", "gradient_stability")
@@ -52,6 +53,8 @@ def summarise(
     pairs = pairs_to_compare(params)
     for arm, reference in pairs:
         check_pairing(arm, reference, train[arm], train[reference])
+    for arm, record in train.items():
+        _check_test_losses(arm, record, test_losses[arm])
     for arm, record in diagnose.items():
         _check_diagnosed(arm, record, train[arm])
     curves = {arm: best_curve(record) for arm, record in tune.items()}
@@ -98,6 +101,13 @@ def check_records(params: Params, tune: Records, train: Records, diagnose: Recor
         if record["selection"] != params.selection:
             got = f"runs under selection {record['selection']!r}"
             raise ValueError(f"final record of arm {arm}: got {got}, expected {params.selection!r}")
+        best = {study["study"]: study["best"] for study in tune[arm]["studies"]}
+        for run in record["runs"]:
+            off = dict.fromkeys(("lr", "strength", "weight_decay"), 0.0)
+            knobs, expected = {knob: run[knob] for knob in off}, off | best.get(run["study"], {})
+            if run["study"] in best and knobs != expected:
+                got = f"{knobs} at study {run['study']}, seed {run['seed']}"
+                raise ValueError(f"final record of arm {arm}: got {got}, expected {expected} as tuned")
     for kind, gathered in (("final", train), ("diagnosed", diagnose)):
         for arm, record in gathered.items():
             studies, tuned = ({e["study"] for e in each} for each in (record["runs"], tune[arm]["studies"]))
@@ -113,18 +123,27 @@ def _check_diagnosed(arm: str, record: Record, of_final: Record) -> None:
             raise ValueError(f"diagnosed record of arm {arm}: got {got}, expected one of its final runs")
 
 
+def _check_test_losses(arm: str, record: Record, losses: npt.NDArray[np.float32]) -> None:
+    """Refuse per-example test losses that are not those of an arm's final runs, or do not agree with their means."""
+    if array_hash(losses) != record["test_losses"][0]:
+        raise ValueError(f"test losses of arm {arm}: got others than the final record's, expected those of its runs")
+    by_study: dict[int, list[float]] = {}
+    for run in record["runs"]:
+        if run["test_loss"] is not None:
+            by_study.setdefault(run["study"], []).append(run["test_loss"])
+    for study, values in by_study.items():
+        got, expected = math.fsum(values) / len(values), float(losses[study].mean(dtype=np.float64))
+        if not math.isclose(got, expected, rel_tol=1e-5):
+            where = f"final record of arm {arm}, study {study}"
+            raise ValueError(f"{where}: got a mean test loss of {got}, expected {expected} of the examples")
+
+
 def _sampling_error(contrast: Record, test_losses: Mapping[str, npt.NDArray[np.float32]]) -> float | None:
     """Return the test-sampling standard error of an effect in percent, None where there is no effect."""
     if contrast["effect_percent"] is None:
         return None
-    arrays = [test_losses[contrast[role]] for role in ("arm", "reference")]
-    for role, array in zip(("arm", "reference"), arrays, strict=True):
-        expected = (contrast["n_studies"], arrays[0].shape[-1])
-        if array.shape != expected or not np.isfinite(array).all():
-            got = f"shape {array.shape}, {np.count_nonzero(~np.isfinite(array))} not finite"
-            raise ValueError(f"test losses of arm {contrast[role]}: got {got}, expected shape {expected}, all finite")
-    error = statistics.sampling_error(*(array.astype(np.float64) for array in arrays))
-    return float((100 + contrast["effect_percent"]) * error)
+    one, two = (test_losses[contrast[role]].astype(np.float64) for role in ("arm", "reference"))
+    return float((100 + contrast["effect_percent"]) * statistics.sampling_error(one, two))
 
 
 def pairs_to_compare(params: Params) -> list[tuple[str, str]]:
@@ -255,7 +274,8 @@ def _differences(link: str, of_arm: Record, of_reference: Record) -> tuple[list[
             failed = " and ".join(
                 record["arm"] for record, value in zip((of_arm, of_reference), values, strict=True) if value is None
             )
-            return [], f"study {one['study']}, seed {one['seed']}: the run of {_words(failed)} failed"
+            what = "failed" if link == "generalisation" else "could not be measured"
+            return [], f"study {one['study']}, seed {one['seed']}: the run of {_words(failed)} {what}"
         study.append(values[0] - values[1])
     return list(by_study.values()), None
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from svvr import diagnostics, model
 from svvr.execution import Work
-from svvr.records import Arrays, finite_or_none
+from svvr.records import Arrays, array_hash, finite_or_none
 from svvr.seeds import derive
 
 LINKS = ("conditioning", "smoothness", "gradient_stability")
@@ -39,9 +39,20 @@ class Measurement:
 
 
 def measure(units: Sequence[Measurement], data: Arrays) -> list[Arrays]:
-    """Measure runs one by one; see `diagnostics.measure` and `diagnostics.links` for what a result holds."""
+    """Measure runs one by one.
+
+    See `diagnostics.measure` and `diagnostics.links` for what a result holds; it is a `reason` alone where a run's
+    model does not have what is measured.
+    """
     with threadpool_limits(1):  # Lanczos' vector sums would follow the number of BLAS threads
-        return [{"record": np.array(json.dumps(_measure(unit, data)))} for unit in units]
+        return [{"record": np.array(json.dumps(_measure_or_say_why_not(unit, data)))} for unit in units]
+
+
+def _measure_or_say_why_not(unit: Measurement, data: Arrays) -> dict[str, Any]:
+    try:
+        return _measure(unit, data)
+    except diagnostics.UnmeasurableError as error:
+        return {"reason": str(error)}
 
 
 def _measure(unit: Measurement, data: Arrays) -> dict[str, Any]:
@@ -84,19 +95,19 @@ def weights_of(runs: Sequence[Mapping[str, Any]], arrays: Arrays) -> npt.NDArray
     """Return the weights (runs, P) of all runs of a train record.
 
     Args:
-        runs: of the record.
-        arrays: `seed` (runs,) and `weights` (runs, P) float32, in the record's order.
+        runs: of the record, with the hash of their `weights`.
+        arrays: `weights` (runs, P) float32, in the record's order.
 
     Raises:
-        ValueError: where they are those of other runs.
+        ValueError: where they are those of other runs; it names the first.
     """
-    seeds, weights = arrays["seed"], arrays["weights"]
-    if seeds.tolist() != [run["seed"] for run in runs] or weights.ndim != 2 or len(weights) != len(runs):
-        raise ValueError(
-            f"weights: got {weights.shape} of {len(seeds)} seeds, expected those of {len(runs)} final runs"
-        )
-    if weights.dtype != np.float32:
-        raise ValueError(f"weights: got {weights.dtype}, expected float32")
+    weights = arrays["weights"]
+    if weights.ndim != 2 or len(weights) != len(runs) or weights.dtype != np.float32:
+        raise ValueError(f"weights: got {weights.dtype} {weights.shape}, expected float32 ({len(runs)}, parameters)")
+    for run, row in zip(runs, weights, strict=True):
+        if array_hash(row) != run["weights"]:
+            where = f"study {run['study']}, seed {run['seed']}"
+            raise ValueError(f"weights of {where}: got others than the train record's, expected those of one run")
     return weights
 
 
@@ -112,13 +123,24 @@ def gradient_figures(run: Mapping[str, Any], last_epochs: int) -> dict[str, floa
     }
 
 
+def figures(run: Mapping[str, Any], measurement: Mapping[str, Any], last_epochs: int) -> dict[str, Any]:
+    """Join what was measured with the gradient's figures; a `reason` alone where anything cannot be had."""
+    if "reason" in measurement:
+        return dict(measurement)
+    try:
+        links = {name: measurement[name] for name in ("conditioning", "smoothness")}
+        return {**links, **gradient_figures(run, last_epochs), **measurement}
+    except diagnostics.UnmeasurableError as error:
+        return {"reason": str(error)}
+
+
 def record(run: Mapping[str, Any], measurement: Mapping[str, Any] | None, last_epochs: int) -> dict[str, Any]:
-    """Describe a diagnosed run; the links of a failed one are None."""
+    """Describe a diagnosed run; the links of one that failed or cannot be measured are None, with the `reason`."""
     key = {name: run[name] for name in ("study", "seed", "initial_weights")}
-    if measurement is None:
-        return {**key, **dict.fromkeys(MEANS), "gradient_cosine": None, "layers": []}
-    links = {name: measurement[name] for name in ("conditioning", "smoothness")}
-    return {**key, **links, **gradient_figures(run, last_epochs), **measurement}
+    found = figures(run, {"reason": "the run failed"} if measurement is None else measurement, last_epochs)
+    if "reason" in found:
+        return {**key, **dict.fromkeys(MEANS), "gradient_cosine": None, "layers": [], **found}
+    return {**key, **found}
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

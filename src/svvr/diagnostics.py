@@ -19,6 +19,11 @@ from svvr.seeds import derive
 
 Array = npt.NDArray[Any]
 
+
+class UnmeasurableError(ValueError):
+    """A trained model without the quantity asked for, such as a dead network whose Hessian is zero."""
+
+
 # Far more than Lanczos needs at a sensible tolerance; without a bound, one below float32's noise would run for hours.
 MAX_RESTARTS = 200
 
@@ -56,7 +61,7 @@ def _layer(number: int, matrix: Tensor, before: Tensor) -> dict[str, Any]:
     if len(values) < 2:
         raise ValueError(f"singular values of layer {number}: got {len(values)}, expected at least 2")
     if not values[0] > 0:
-        raise ValueError(f"weights of layer {number}: got all zeros, expected a matrix of rank 1 or more")
+        raise UnmeasurableError(f"weights of layer {number}: got all zeros, expected a matrix of rank 1 or more")
     floor = float(np.finfo(np.float64).eps) * max(m, n) * values[0]
     return {
         "layer": number,
@@ -127,7 +132,9 @@ def _lanczos(matvec: Callable[[Array], Array], p: int, tolerance: float, seed: i
             operator, k=1, which="LA", tol=tolerance, v0=start, maxiter=MAX_RESTARTS, rng=generator
         )
     except linalg.ArpackError as error:
-        raise ValueError(f"top eigenvalue: got {type(error).__name__} ({error}), expected convergence") from error
+        raise UnmeasurableError(
+            f"top eigenvalue: got {type(error).__name__} ({error}), expected convergence"
+        ) from error
     return float(values[0]), vectors[:, 0]
 
 
@@ -244,8 +251,8 @@ def gradient_stability(means: npt.ArrayLike, sds: npt.ArrayLike, last_epochs: in
         ln(sqrt(mean(sd^2) + var(means)) / mean(means)); lower is more stable.
 
     Raises:
-        ValueError: without epochs, for lists of unequal length, values that are not finite, a mean that is not above
-            0, a negative standard deviation, or norms that do not vary at all.
+        ValueError: without epochs, for lists of unequal length, values that are not finite, or a negative one;
+            UnmeasurableError for norms that do not vary at all.
     """
     centre, spread = np.asarray(means, np.float64), np.asarray(sds, np.float64)
     if centre.ndim != 1 or centre.shape != spread.shape or centre.size == 0:
@@ -253,13 +260,13 @@ def gradient_stability(means: npt.ArrayLike, sds: npt.ArrayLike, last_epochs: in
     if last_epochs < 1:
         raise ValueError(f"last_epochs: got {last_epochs}, expected at least 1")
     centre, spread = centre[-last_epochs:], spread[-last_epochs:]
-    if not (np.isfinite(centre).all() and (centre > 0).all()):
-        raise ValueError(f"mean gradient norms: got {centre.tolist()}, expected finite numbers above 0")
+    if not (np.isfinite(centre).all() and (centre >= 0).all()):
+        raise ValueError(f"mean gradient norms: got {centre.tolist()}, expected finite numbers of 0 or more")
     if not (np.isfinite(spread).all() and (spread >= 0).all()):
         raise ValueError(f"gradient norm deviations: got {spread.tolist()}, expected finite numbers of 0 or more")
     variance = float((spread**2).mean() + centre.var())
-    if variance == 0:
-        raise ValueError("gradient norm deviations: got norms that do not vary, expected a deviation above 0")
+    if variance == 0 or centre.mean() == 0:
+        raise UnmeasurableError("gradient norms: got norms that do not vary, expected a deviation above 0")
     return math.log(math.sqrt(variance) / float(centre.mean()))
 
 
@@ -322,7 +329,7 @@ def links(
 
 def _links(layers: Sequence[Mapping[str, Any]], top: float) -> dict[str, float]:
     if not top > 0:
-        raise ValueError(f"hessian_top: got {top!r}, expected a number above 0, of which smoothness is the log")
+        raise UnmeasurableError(f"hessian_top: got {top!r}, expected a number above 0, of which smoothness is the log")
     return {
         "conditioning": math.fsum(layer["ln_condition"] for layer in layers) / len(layers),
         "smoothness": math.log(top),
@@ -356,7 +363,8 @@ def measure(
         `calibration_error` (test split), `train_loss`, `test_loss` and `train_test_gap`, test minus train, in nats.
 
     Raises:
-        ValueError: for inputs that do not fit each other, or naming the quantity that is not finite.
+        ValueError: for inputs that do not fit each other; UnmeasurableError naming the quantity that is not finite, or
+            that this model does not have.
     """
     x, y = data["x_train"], data["y_train"]
     layers = spectrum(weights, initial, sizes)
@@ -384,7 +392,7 @@ def measure(
 def _check_finite(figures: Mapping[str, float]) -> None:
     for name, value in figures.items():
         if not math.isfinite(value):
-            raise ValueError(f"{name}: got {value!r}, expected a finite number")
+            raise UnmeasurableError(f"{name}: got {value!r}, expected a finite number")
 
 
 def _evaluate(weights: Array, sizes: Sequence[int], x: Array, y: Array) -> tuple[float, Array]:

@@ -4,12 +4,15 @@ A unit is a frozen dataclass that determines its result together with the data. 
 computed in chunks; neither chunks nor workers nor order change a result.
 """
 
+import functools
 import hashlib
+import importlib
 import importlib.util
 import json
 import multiprocessing
 import os
 import signal
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -22,7 +25,7 @@ import numpy as np
 from svvr.cache import look_up, store
 from svvr.lifetime import when_orphaned
 from svvr.provenance import platform
-from svvr.records import Arrays, array_hash
+from svvr.records import Arrays, RecordError, array_hash
 
 CHUNK = 12  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
 
@@ -100,6 +103,8 @@ def evaluate(
     Returns:
         The results in the order of the units.
     """
+    for module in {name for unit in units for name in work.modules(unit)}:
+        importlib.import_module(module)  # before workers start, so that they and the keys have the same code
     keys = [unit_key(unit, work.modules(unit), data) for unit in units] if folder else []
     results: dict[int, Arrays] = {}
     if folder:
@@ -117,8 +122,12 @@ def evaluate(
     for future in as_completed(futures):
         for index, result in zip(futures[future], future.result(), strict=True):
             results[index] = result
-            if folder:
-                store(folder, keys[index], result)
+            try:
+                if folder:
+                    store(folder, keys[index], result)
+            except RecordError as error:
+                warnings.warn(f"result cache: goes on without it ({error})", stacklevel=2)
+                folder = None
         finished(len(futures[future]))
     return [results[index] for index in range(len(units))]
 
@@ -152,6 +161,7 @@ def _plain(value: Any) -> Any:
     return array_hash(value) if isinstance(value, np.ndarray) else value
 
 
+@functools.cache  # what this process runs, whatever happens to the file meanwhile
 def _source_hash(module: str) -> str:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

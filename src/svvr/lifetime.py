@@ -1,9 +1,13 @@
-"""A process that does not outlive the one that started it."""
+"""How a process ends: at once on a signal, with a line that says what is kept; and not later than its parent."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
+
+PARENT = os.getppid()  # noted before heavy imports, during which the parent may die
 
 
 def when_orphaned(parent: int, act: Callable[[], None]) -> None:
@@ -20,3 +24,28 @@ def when_orphaned(parent: int, act: Callable[[], None]) -> None:
         act()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def end_on_signals(name: str) -> None:
+    """End the process at SIGINT and SIGTERM, with a line and status 128 + signal, as worker processes would go on.
+
+    Args:
+        name: of the stage.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        os.write(2, f"{name}: stopped by {signal.Signals(number).name}; {kept()}; go on with `dvc repro`\n".encode())
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
+
+def kept() -> str:
+    """Say whether finished runs outlive this process."""
+    return "nothing is kept, since SVVR_CACHE is off" if cache_is_off() else "finished runs are kept"
+
+
+def cache_is_off() -> bool:
+    """Tell whether the environment switches the result cache off."""
+    return os.environ.get("SVVR_CACHE", "").lower() == "off"

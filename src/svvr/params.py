@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from svvr.refusals import part, refusal, sentence, show
 
 Knob = Literal["lr", "strength", "weight_decay"]
+ARM = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # a name of an arm
 
 
 class ParamsError(ValueError):
@@ -52,7 +53,7 @@ def _sequence(low: int, high: int) -> BeforeValidator:
 
 
 def _arm_name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
+    if not isinstance(value, str) or not ARM.fullmatch(value):
         raise refusal(value, "an arm's name: a letter, then at most 63 letters, digits or _, as files bear it")
     return value
 
@@ -381,7 +382,7 @@ def _parse(path: Path) -> Any:
         raise ParamsError(f"{path}: {_complaint(text, error)}") from None
     except RecursionError:
         raise ParamsError(f"{path}: got brackets too deep to follow, expected a few levels") from None
-    except ValueError as error:  # a date such as 2026-13-45
+    except Exception as error:  # a date such as 2026-13-45, a tag such as !!int on no number
         raise ParamsError(
             f"{path}: got a value that cannot be read ({show(str(error))}), expected plain YAML"
         ) from None

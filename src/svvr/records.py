@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-import zipfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Arrays = dict[str, npt.NDArray[Any]]
+TEMPORARY = ".tmp"  # ending of a file that is being written
 
 
 class RecordError(ValueError):
@@ -56,8 +57,8 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
     """
     try:
         record = json.loads(_read(path), parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise RecordError(f"{path}: expected a JSON object, got {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: expected a JSON object, got {_one_line(error)}") from error
     if not isinstance(record, dict):
         raise RecordError(f"{path}: expected a JSON object, got {type(record).__name__}")
     missing = [key for key in required if key not in record]
@@ -99,7 +100,10 @@ def arrays_from(content: bytes, name: Path, *required: str) -> Arrays:
             raise ValueError("a single array")
         with archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, NotImplementedError) as error:
+        foreign = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
+        if foreign:
+            raise ValueError(f"{foreign[0]!r}, which is none")
+    except Exception as error:  # numpy, zipfile and their codecs raise a dozen kinds on damaged files
         raise RecordError(f"{name}: expected an NPZ file of plain arrays, got {_one_line(error)}") from error
     missing = [key for key in required if key not in arrays]
     if missing:
@@ -108,7 +112,7 @@ def arrays_from(content: bytes, name: Path, *required: str) -> Arrays:
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _read(path: Path) -> bytes:
@@ -126,6 +130,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
         with _sibling(path) as (handle, name):
             handle.write(content)
             handle.flush()
@@ -136,10 +141,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise RecordError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from error
 
 
+def _remove_stale(path: Path) -> None:
+    """Remove what a killed process left beside a file; .dvcignore and .gitignore hide it until then."""
+    for left in path.parent.glob(f".{path.name}.*{TEMPORARY}"):
+        if time.time() - left.stat().st_mtime > 60:
+            left.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _sibling(path: Path) -> Iterator[tuple[io.BufferedWriter, str]]:
     """Open a temporary file in the folder of `path`; it is gone afterwards unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             yield handle, name

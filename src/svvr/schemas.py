@@ -1,5 +1,6 @@
 """What a stage's record holds, as far as later stages rely on it: a record edited by hand is refused by name."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from svvr.records import RecordError, read_json
 from svvr.refusals import refusal, sentence
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, le=2**63)]
+Positive = Annotated[float, Field(gt=0, lt=1e100)]
+Logarithm = Annotated[float, Field(gt=-500, lt=500)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Curve = list[float | None]  # one value an epoch
@@ -72,6 +74,9 @@ class Trial(Schema):
             raise refusal(self.losses, f"a loss for each of {len(self.seeds)} seeds", "losses")
         if (self.objective is None) != (self.state == "failed"):
             raise refusal(self.objective, f"what belongs to the state {self.state!r}", "objective")
+        known = [loss for loss in self.losses if loss is not None]
+        if self.objective is not None and not math.isclose(self.objective, math.fsum(known) / len(self.losses)):
+            raise refusal(self.objective, "the mean of the losses", "objective")
         return self
 
 
@@ -88,6 +93,8 @@ class Study(Schema):
     def _check(self) -> Self:
         if (self.best, self.objective) not in [(trial.params, trial.objective) for trial in self.trials]:
             raise refusal(self.best, "the knobs and objective of one of its trials", "best")
+        if self.objective > min(trial.objective for trial in self.trials if trial.objective is not None):
+            raise refusal(self.objective, "the lowest of its trials", "objective")
         return self
 
 
@@ -102,8 +109,10 @@ class Tuning(Schema):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if [study.study for study in self.studies] != list(range(self.n_studies)):
+        if [study.study for study in self.studies] != list(range(min(self.n_studies, 10**6))):
             raise refusal([study.study for study in self.studies], f"studies 0 to {self.n_studies - 1}", "studies")
+        if self.n_trials != sum(len(study.trials) for study in self.studies):
+            raise refusal(self.n_trials, "the number of trials of all studies", "n_trials")
         return self
 
 
@@ -116,6 +125,10 @@ class _Run(Schema):
 class FinalRun(_Run):
     """One final run; a failed one has no test loss."""
 
+    lr: Positive
+    strength: NonNegative
+    weight_decay: NonNegative
+    weights: str
     state: State
     selected_epoch: Annotated[int, Field(ge=1)] | None
     train_loss: Curve
@@ -156,6 +169,7 @@ class Training(Schema):
     validation_loss: Positive | None
     test_loss: Positive | None
     test_accuracy: Share | None
+    test_losses: Annotated[list[str], Field(min_length=1, max_length=1)]
     runs: Annotated[list[FinalRun], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -176,9 +190,9 @@ class Layer(Schema):
 class DiagnosedRun(_Run):
     """One diagnosed run; a failed one has no links and no layers."""
 
-    conditioning: float | None
-    smoothness: float | None
-    gradient_stability: float | None
+    conditioning: Logarithm | None
+    smoothness: Logarithm | None
+    gradient_stability: Logarithm | None
     layers: list[Layer]
 
     @model_validator(mode="after")
@@ -198,6 +212,13 @@ class Diagnosis(Schema):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _refuse_repeated(self.runs)
+        shapes = {
+            tuple((layer.layer, len(layer.singular_values), len(layer.initial_singular_values)) for layer in run.layers)
+            for run in self.runs
+            if run.layers
+        }
+        if len(shapes) > 1:
+            raise refusal(sorted(shapes), "the same layers with as many singular values in each run", "runs")
         return self
 
 
@@ -229,6 +250,13 @@ class Contrast(Schema):
     study_effects: list[float]
     pair_effects: list[list[float]]
     flags: list[str]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for low, high in (("ci90_low", "ci90_high"), ("ci95_low", "ci95_high")):
+            if (getattr(self, low) is None) != (getattr(self, high) is None):
+                raise refusal(getattr(self, high), "both ends of an interval or none", high)
+        return self
 
 
 class ComparedArm(Schema):

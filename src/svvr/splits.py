@@ -6,6 +6,9 @@ import numpy as np
 
 from svvr.records import Arrays, RecordError, read_npz
 
+N_INPUTS, N_CLASSES = 40, 10  # of MNIST-1D
+LARGEST = 1e6  # of a standardised feature
+
 
 def read(path: Path, *names: str) -> Arrays:
     """Read splits from an NPZ file.
@@ -18,7 +21,7 @@ def read(path: Path, *names: str) -> Arrays:
         For each split `x_NAME` (N, inputs) float32 and `y_NAME` (N,) int64, and nothing else.
 
     Raises:
-        RecordError: where an array is missing, or of another type or shape, or not finite, or a label is negative.
+        RecordError: where an array is missing, or of another type or shape, or its values are not MNIST-1D's.
     """
     arrays = read_npz(path, *(f"{kind}_{name}" for name in names for kind in "xy"))
     for name in names:
@@ -31,5 +34,7 @@ def _check(path: Path, name: str, arrays: Arrays) -> None:
     got = f"{path}: x_{name} is {x.dtype} {x.shape}, y_{name} is {y.dtype} {y.shape}"
     if x.dtype != np.float32 or y.dtype != np.int64 or x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
         raise RecordError(f"{got}; expected float32 (N, inputs) and int64 (N,)")
-    if not np.isfinite(x).all() or y.min() < 0:
-        raise RecordError(f"{path}: {name} holds values that are not finite or labels below 0")
+    if x.shape[1] != N_INPUTS or not np.abs(x).max() < LARGEST:
+        raise RecordError(f"{got}; expected {N_INPUTS} columns of finite values below {LARGEST:g}")
+    if not np.array_equal(np.unique(y), np.arange(N_CLASSES)):
+        raise RecordError(f"{path}: y_{name} holds other labels than each of 0 to {N_CLASSES - 1}")

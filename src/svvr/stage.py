@@ -9,18 +9,33 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from svvr.cache import prune
-from svvr.lifetime import when_orphaned
-from svvr.params import Params, ParamsError, load
+from svvr.lifetime import PARENT, cache_is_off, end_on_signals, kept, when_orphaned
+from svvr.params import ARM, Params, ParamsError, load
 from svvr.records import RecordError, file_hash
+from svvr.refusals import show
 
 log = logging.getLogger("svvr")
 QUIET = 20  # seconds
+
+
+def arm(script: str) -> str:
+    """Return the arm of this stage: the one that dvc names in DVC_STAGE (`tune@ARM`), else the first argument.
+
+    Its name never goes through a shell, as an argument in dvc.yaml would.
+
+    Args:
+        script: the stage's name without its arm.
+    """
+    addressed = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    name = addressed.partition("@")[2] if addressed.startswith(f"{script}@") else "".join(sys.argv[1:2])
+    if not ARM.fullmatch(name):
+        sys.exit(f"{script}: got the arm {show(name)}, expected a letter, then letters, digits or _")
+    return name
 
 
 def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], params: Path) -> None:
@@ -32,26 +47,37 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
         inputs: files that the stage reads; they and the stage's code must not change while it runs.
         params: path of params.yaml.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout or sys.stderr)
     logging.captureWarnings(True)
-    _end_on_signals(name)
+    logging.raiseExceptions = False  # a reader of the output that has gone is no reason for tracebacks
+    end_on_signals(name)
+    when_orphaned(PARENT, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         with _lock(name):
             watched = [params, *inputs]
-            before = _hashes([*watched, *_own_code()])
-            main(load(params))
+            before = _hashes([*watched, *_code()])
+            settings = load(params)
+            of = name.partition("@")[2]
+            if of and of not in settings.arms:
+                raise ParamsError(f"got the arm {of!r}, expected one of {', '.join(settings.arms)}")
+            main(settings)
             if folder := cache_folder():
                 prune(folder)
-            _refuse_change(before, _hashes([*watched, *_own_code()]))
+            _refuse_change(before, _hashes([*watched, *_own(_code())]))
     except BrokenExecutor:
-        sys.exit(f"{name}: a worker was killed, perhaps for want of memory; finished runs are kept, run it again")
-    except (ParamsError, RecordError, ValueError, ConnectionError) as error:
-        sys.exit(f"{name}: {error}")
+        sys.exit(f"{name}: a worker was killed, perhaps for want of memory; {kept()}, run it again")
+    except (ParamsError, RecordError, ValueError, OSError) as error:
+        sys.exit(f"{name}: {error}{_hint()}")
+
+
+def _hint() -> str:
+    """Say how to get back what dvc removed before it ran the stage."""
+    return "; committed results come back with: git checkout -- metrics plots" if "DVC_STAGE" in os.environ else ""
 
 
 def cache_folder() -> Path | None:
     """Return the folder of the result cache, shared by temporary copies of the repository; None where it is off."""
-    if os.environ.get("SVVR_CACHE") == "off":
+    if cache_is_off():
         return None
     return Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "svvr"
 
@@ -76,7 +102,6 @@ class Progress:
             self._said, self._last = tenth, now
             seconds = now - self._start
             log.info("%s: %d of %d runs, %.0f s%s", self._name, self._done, self._total, seconds, note and f", {note}")
-            sys.stdout.flush()
 
     def close(self) -> None:
         """End the bar."""
@@ -87,7 +112,11 @@ class Progress:
 @contextmanager
 def _lock(name: str) -> Iterator[None]:
     path = Path(".cache") / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise RecordError(f"{path}: the stage's lock cannot be made ({error.strerror})") from error
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -99,22 +128,19 @@ def _lock(name: str) -> Iterator[None]:
         yield
 
 
-def _end_on_signals(name: str) -> None:
-    def end(number: int, frame: FrameType | None) -> None:
-        kept = "finished runs are kept" if cache_folder() else "nothing is kept, since SVVR_CACHE is off"
-        os.write(2, f"{name}: stopped by {signal.Signals(number).name}; {kept}; go on with `dvc repro`\n".encode())
-        os._exit(128 + number)  # worker threads would finish their chunk first
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    when_orphaned(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
-
-
-def _own_code() -> list[Path]:
-    """Return the project's files that are imported now."""
+def _code() -> list[Path]:
+    """Return the stage's script, the project's files that are imported now, and all penalties: workers import them."""
     root = Path(__file__).parent
     files = {Path(path) for m in list(sys.modules.values()) if (path := getattr(m, "__file__", None))}
-    return sorted(path for path in files if root in path.parents)
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    own = {path for path in files if root in path.parents} | ({Path(script)} if script else set())
+    return sorted(own | set((root / "penalties").glob("*.py")))
+
+
+def _own(code: Iterable[Path]) -> list[Path]:
+    """Leave out the penalties that this stage does not use."""
+    used = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return [path for path in code if path.parent.name != "penalties" or str(path) in used]
 
 
 def _hashes(paths: Iterable[Path]) -> dict[Path, str]:
@@ -122,6 +148,6 @@ def _hashes(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _refuse_change(before: dict[Path, str], after: dict[Path, str]) -> None:
-    changed = [str(path) for path, digest in before.items() if after[path] != digest]
+    changed = [str(path) for path, digest in after.items() if before.get(path, digest) != digest]
     if changed:
         raise RecordError(f"{', '.join(changed)} changed while the stage ran; run it again")
