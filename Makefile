@@ -32,7 +32,7 @@ verify: venv  ## recompute everything in a temporary clone and compare with the 
 	python -m tools.verify
 
 test: lint  ## lint, check types, run the tests with coverage
-	python -m pytest --cov --cov-report=term-missing
+	python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term-missing
 
 lint: venv  ## ruff and mypy
 	ruff check .

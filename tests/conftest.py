@@ -1,4 +1,4 @@
-"""Small data, a cluster, and the settings that every test relies on."""
+"""Small data, a copy of the pipeline, a cluster, and the settings that every test relies on."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from svvr.records import Arrays
+from tests.copies import ALL, Copy
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,18 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     started.start_worker()
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    made = Copy(tmp_path_factory.mktemp("copy"))
+    assert made.repro() == ALL
+    made.commit("results")
+    yield made
+
+
+@pytest.fixture
+def restored(copy: Copy) -> Iterator[None]:
+    yield
+    copy.run("git", "checkout", "-q", "--", ".")
+    copy.run("git", "clean", "-qfd", "--", "metrics", "src")

@@ -96,7 +96,7 @@ def test_the_speed_rows_are_the_benchmark_s() -> None:
 
 
 def test_every_command_of_dvc_is_run_by_a_test() -> None:
-    tests = (ROOT / "tests/test_end_to_end.py").read_text()
+    tests = (ROOT / "tests/test_end_to_end.py").read_text() + (ROOT / "tests/test_faults.py").read_text()
     commands = set(re.findall(r"(?<![.\w/])dvc ((?:exp|plots|metrics|params|queue) [a-z]+|[a-z]+)(?![.\w])", README))
     assert {"repro", "exp run", "plots show", "metrics diff", "params diff", "queue start"} <= commands
     for command in commands:

@@ -1,0 +1,98 @@
+"""A copy of the repository with tiny params, in which the whole pipeline runs through dvc itself."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
+OF_ARM = ("tune", "train", "diagnose")
+ALL = {
+    "prepare",
+    "dose_response",
+    "replicate",
+    "compare",
+    "plot",
+    *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS),
+}
+
+
+def tiny(params: dict[str, Any]) -> dict[str, Any]:
+    params["data"]["n_test"] = 100
+    params["model"]["hidden"] = [8, 8]
+    params["training"] |= {"epochs": 2, "batch_size": 1000}
+    params["tuning"] |= {"studies": 3, "trials": 3, "startup_trials": 2}
+    params["final"]["seeds"] = 2
+    params["diagnose"] |= {"seeds": 1, "probes": 2, "last_epochs": 2}
+    params["replicate"] |= {"seeds": 2, "epochs": 2}
+    params["dose_response"] |= {"strengths": [0, 0.1], "seeds": 2}
+    return params
+
+
+class Copy:
+    """A copy of the repository with tiny params."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        names = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.write_params(tiny(self.params()))
+        self.commit("tiny params")
+
+    def params(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((self.folder / "params.yaml").read_text())
+        return loaded
+
+    def write_params(self, params: dict[str, Any]) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def commit(self, message: str) -> None:
+        if not (self.folder / ".git").exists():
+            self.run("git", "init", "-q")
+        self.run("git", "add", "-A")
+        self.run(
+            "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", message
+        )
+
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+
+    def run(self, *command: str, status: int = 0, **environment: str) -> str:
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.environment() | environment, capture_output=True, text=True, timeout=300
+        )
+        output = result.stdout + result.stderr
+        assert result.returncode == status, output
+        return output
+
+    def make(self, target: str, status: int = 0) -> str:
+        """Run a target of make with the environment that runs the tests, instead of a new one."""
+        return self.run("make", "--no-print-directory", "-o", ".venv/.installed", target, status=status)
+
+    def repro(self, *arguments: str, **environment: str) -> set[str]:
+        """Run `dvc repro` and return the stages that ran."""
+        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, **environment)))
+
+    def results(self) -> dict[str, bytes]:
+        files = [
+            path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*") if path.is_file()
+        ]
+        names = {str(path.relative_to(self.folder)): path for path in files}
+        return {name: path.read_bytes() for name, path in names.items() if "provenance" not in name}
+
+    def json(self, name: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.folder / "metrics" / name).read_text())
+        return loaded

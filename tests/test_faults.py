@@ -1,0 +1,354 @@
+"""Nothing lost: interruption, edits while a stage runs, damaged and tampered files, in a copy of the pipeline."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Dask
+from tests.copies import OF_ARM, Copy
+
+pytestmark = pytest.mark.usefixtures("restored")
+
+
+@pytest.mark.parametrize(
+    "edit,message",
+    [
+        (lambda p: p["training"].update(epoch=3), "training.epoch"),
+        (lambda p: p["training"].update(epochs="many"), "training.epochs"),
+        (lambda p: p["tuning"]["space"]["lr"].update(low=1.0), "tuning.space.lr"),
+        (lambda p: p["arms"]["regularized"].update(reference="gone"), "arms.regularized.reference"),
+        (lambda p: p["arms"]["regularized"]["penalty"].update(name="gone"), "arms.regularized.penalty.name"),
+    ],
+)
+def test_bad_params_are_one_line_and_touch_no_result(copy: Copy, edit: Any, message: str) -> None:
+    before, params = copy.results(), copy.params()
+    edit(params)
+    copy.write_params(params)
+    for script in (("stages/tune.py", "baseline"), ("stages/compare.py",)):
+        output = copy.run("python", *script, status=1, PYTHONPATH="src")
+        assert message in output and "Traceback" not in output and len(output.splitlines()) == 1
+    assert copy.results() == before
+
+
+@pytest.mark.parametrize(
+    "stage,name",
+    [
+        ("train", "data/dev.npz"),
+        ("train", "data/test.npz"),
+        ("train", "metrics/tune/baseline.json"),
+        ("diagnose", "data/weights/baseline.npz"),
+        ("diagnose", "metrics/train/baseline.json"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"foreign", None])
+def test_a_damaged_input_is_one_line(copy: Copy, stage: str, name: str, content: bytes | None) -> None:
+    path, output_of = copy.folder / name, copy.folder / f"metrics/{stage}/baseline.json"
+    whole, before = path.read_bytes(), output_of.read_bytes()
+    path.unlink()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    try:
+        output = copy.run("python", f"stages/{stage}.py", "baseline", status=1, PYTHONPATH="src")
+        assert name in output and "Traceback" not in output and len(output.splitlines()) == 1
+        assert output_of.read_bytes() == before
+    finally:
+        path.write_bytes(whole)
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return children + [one for child in children for one in descendants(child)]
+
+
+def until_training(process: subprocess.Popen[str]) -> None:
+    """Wait until a stage below a process, or the process itself, has started its workers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        family = [process.pid, *descendants(process.pid)]
+        if any(len([1 for pid in descendants(each) if b"stages/" in command_of(pid)]) > 1 for each in family):
+            time.sleep(0.5)
+            assert process.poll() is None
+            return
+        assert process.poll() is None
+        time.sleep(0.1)
+    raise AssertionError("no worker started within 60 s")
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_weights_of_another_arm_are_refused(copy: Copy) -> None:
+    copy.run("dvc", "checkout", "-q", "-f")
+    path = copy.folder / "data/weights/baseline.npz"
+    whole, before = path.read_bytes(), copy.results()
+    path.unlink()
+    path.write_bytes((copy.folder / "data/weights/weight_decay.npz").read_bytes())
+    try:
+        for script, message in (
+            (("diagnose.py", "baseline"), "weights of study 0, seed "),
+            (("compare.py",), "test losses of arm baseline: got others than"),
+        ):
+            output = copy.run("python", f"stages/{script[0]}", *script[1:], status=1, PYTHONPATH="src")
+            assert message in output and len(output.splitlines()) == 1
+        assert copy.results() == before
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("lr", [1e6, 1e30])
+def test_a_training_that_leads_nowhere_is_recorded(copy: Copy, lr: float) -> None:
+    """A dead network's Hessian is zero, and a diverged one's is not a number: neither ends the stage."""
+    params = copy.params()
+    params["dose_response"]["lr"] = lr
+    copy.write_params(params)
+    copy.run("python", "stages/dose_response.py", PYTHONPATH="src")
+    dose = copy.json("dose_response.json")
+    assert len(dose["runs"]) == 4
+    for run in dose["runs"]:
+        assert run["state"] in ("complete", "failed") and (run["smoothness"] is None) == (run["state"] == "failed")
+    assert any("reason" in run for run in dose["runs"]) and None in dose["smoothness"]["mean"]
+    copy.run("python", "stages/plot.py", PYTHONPATH="src")
+
+
+def test_a_params_file_edited_while_a_stage_runs_is_not_recorded(copy: Copy) -> None:
+    params = copy.params()
+    params["training"]["epochs"] = 1500
+    copy.write_params(params)
+    process = subprocess.Popen(
+        ["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment() | {"SVVR_CACHE": "off"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    until_training(process)
+    params["training"]["epochs"] = 3
+    copy.write_params(params)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0 and "params.yaml changed while the stage ran" in output
+    assert "epochs: 1500" not in (copy.folder / "dvc.lock").read_text()
+
+
+@pytest.mark.parametrize("name", ["src/svvr/penalties/sv_variance.py", "stages/tune.py", "src/svvr/optimizer.py"])
+def test_code_edited_while_a_stage_runs_is_neither_recorded_nor_kept(copy: Copy, name: str) -> None:
+    params = copy.params()
+    params["training"]["epochs"] = 800
+    copy.write_params(params)
+    shutil.rmtree(copy.folder / ".cache/svvr", ignore_errors=True)
+    process = subprocess.Popen(
+        ["dvc", "repro", "-s", "tune@regularized"], cwd=copy.folder, env=copy.environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    until_training(process)
+    path = copy.folder / name
+    code = path.read_text()
+    path.write_text(code.replace("BETA1, BETA2 = 0.9", "BETA1, BETA2 = 0.5") + "\n")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0 and f"{Path(name).name} changed while the stage ran; run it again" in output
+    assert output.splitlines()[-1].startswith("ERROR") and "git checkout -- metrics plots" in output
+    if "optimizer" in name:  # the code that ran is not that of the file now: the cache must not say so
+        copy.run("dvc", "repro", "-s", "tune@regularized")
+        kept = copy.json("tune/regularized.json")
+        copy.run("dvc", "repro", "-f", "-s", "tune@regularized", SVVR_CACHE="off")
+        assert copy.json("tune/regularized.json") == kept
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_stage_ends_with_dvc_whatever_the_shell(copy: Copy, shell: str) -> None:
+    params = copy.params()
+    params["training"]["epochs"] = 3000
+    copy.write_params(params)
+    parent = subprocess.Popen(
+        ["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder, env=copy.environment() | {"SHELL": shell}, text=True
+    )
+    until_training(parent)
+    family = descendants(parent.pid)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 3
+    while any(b"stages/" in command_of(pid) for pid in family) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(family) >= 3 and not any(b"stages/" in command_of(pid) for pid in family)
+
+
+def stage_in_flight(copy: Copy, **environment: str) -> subprocess.Popen[str]:
+    params = copy.params()
+    params["training"]["epochs"] = 3000
+    copy.write_params(params)
+    process = subprocess.Popen(
+        ["python", "stages/tune.py", "baseline"], cwd=copy.folder, text=True,
+        env=copy.environment() | {"PYTHONPATH": "src"} | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    until_training(process)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_stage_at_once_with_a_line(copy: Copy, number: signal.Signals) -> None:
+    process = stage_in_flight(copy)
+    process.send_signal(number)
+    output = process.communicate(timeout=2)[0]
+    assert process.returncode == 128 + number
+    assert output.splitlines()[-1] == (
+        f"tune@baseline: stopped by {number.name}; finished runs are kept; go on with `dvc repro`"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_stage_still_imports_is_a_line_too(copy: Copy, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        ["python", "stages/tune.py"], cwd=copy.folder, text=True, stderr=subprocess.PIPE,
+        env=copy.environment() | {"PYTHONPATH": "src", "DVC_STAGE": "tune@baseline"},
+    )  # fmt: skip
+    while b"tune.py" not in command_of(process.pid) or not imported(process.pid, "numpy"):
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.communicate(timeout=2)[1] == (
+        f"tune@baseline: stopped by {number.name}; finished runs are kept; go on with `dvc repro`\n"
+    )
+    assert process.returncode == 128 + number
+
+
+def imported(pid: int, package: str) -> bool:
+    return f"/{package}/" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) -> None:
+    """20 kills over tune, train and diagnose, from an empty cache; then each is run to its end."""
+    before = copy.results()
+    shutil.rmtree(copy.folder / ".cache/svvr")
+    rng = random.Random(0)
+    for number in range(20):
+        script = f"stages/{('tune', 'train', 'diagnose')[number % 3]}.py"
+        process = subprocess.Popen(
+            ["python", script, "regularized"], cwd=copy.folder, env=copy.environment() | {"PYTHONPATH": "src"},
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(rng.uniform(0.2, 2.0))
+        process.kill()
+        process.wait()
+    for stage in OF_ARM:
+        copy.run("python", f"stages/{stage}.py", "regularized", PYTHONPATH="src")
+    assert copy.results() == before
+    ignored = copy.run("git", "status", "--porcelain", "--", "metrics")
+    assert "tmp" not in ignored
+
+
+def test_dvc_killed_with_its_stage_resumes_with_the_same_lock(copy: Copy) -> None:
+    command = ["dvc", "repro", "-f", "-s", "tune@regularized"]
+    params = copy.params()
+    params["training"]["epochs"] = 300
+    copy.write_params(params)
+    copy.run(*command)
+    lock, results = (copy.folder / "dvc.lock").read_bytes(), copy.results()
+    copy.run("git", "checkout", "-q", "--", "dvc.lock", "metrics")
+    shutil.rmtree(copy.folder / ".cache/svvr")
+    process = subprocess.Popen(
+        command, cwd=copy.folder, env=copy.environment(), start_new_session=True, stdout=subprocess.DEVNULL, text=True
+    )
+    until_training(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (copy.folder / "dvc.lock").read_bytes() != lock
+    copy.run(*command)
+    assert (copy.folder / "dvc.lock").read_bytes() == lock and copy.results() == results
+
+
+def test_a_cluster_writes_the_bytes_of_the_local_run(copy: Copy, dask: Dask) -> None:
+    before = copy.results()
+    for script in ("tune", "train", "diagnose"):
+        copy.run(
+            "python", f"stages/{script}.py", "regularized",
+            PYTHONPATH="src", SVVR_CACHE="off", SVVR_SCHEDULER=dask.address,
+        )  # fmt: skip
+    assert copy.results() == before
+
+
+def test_a_diverging_arm_is_recorded_as_failed_and_gets_no_verdict(copy: Copy) -> None:
+    copy.run("dvc", "checkout", "-q", "-f")
+    tune = copy.folder / "metrics/tune/regularized.json"
+    record = json.loads(tune.read_text())
+    study = record["studies"][1]
+    for trial in study["trials"]:
+        if trial["params"] == study["best"]:
+            trial["params"]["lr"] = study["best"]["lr"] = 1e30
+            break
+    tune.write_text(json.dumps(record))
+    for script in (("train.py", "regularized"), ("diagnose.py", "regularized"), ("compare.py",)):
+        copy.run("python", f"stages/{script[0]}", *script[1:], PYTHONPATH="src")
+    train = copy.json("train/regularized.json")
+    failed = [run for run in train["runs"] if run["state"] == "failed"]
+    assert train["n_failed"] == len(failed) == 2 and all(run["test_loss"] is None for run in failed)
+    first = copy.json("summary.json")["contrasts"][0]
+    assert first["verdict"] == "no verdict" and "study 1" in first["sentence"]
+
+
+def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
+    params = copy.params()
+    params["tuning"]["space"]["lr"] = {"low": 1.0e29, "high": 1.0e30}
+    copy.write_params(params)
+    output = copy.run("python", "stages/tune.py", "baseline", status=1, PYTHONPATH="src")
+    assert output.splitlines()[-1] == (
+        "tune@baseline: arm baseline, study 0: all 3 trials failed, expected at least one to converge"
+    )
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "body,message",
+    [
+        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected \(\d+,\)"),
+        ("return (W.sum((-2, -1)) * 0 - 1).sqrt()", "penalty 'mine': got a gradient that is not finite at finite"),
+    ],
+)
+def test_a_penalty_that_does_not_work_is_one_line(copy: Copy, body: str, message: str) -> None:
+    (copy.folder / "src/svvr/penalties/mine.py").write_text(f"def penalty(W):\n    {body}\n")
+    params = copy.params()
+    strength = {"low": 0.1, "high": 1.0}
+    params["arms"]["mine"] = {"tune": ["lr", "strength"], "penalty": {"name": "mine", "strength": strength}}
+    copy.write_params(params)
+    output = copy.run("python", "stages/tune.py", "mine", status=1, PYTHONPATH="src")
+    assert re.fullmatch(f"tune@mine: {message}.*\n", output), output
+
+
+def test_an_output_that_cannot_be_written_is_one_line(copy: Copy) -> None:
+    shutil.rmtree(copy.folder / "metrics/tune")
+    (copy.folder / "metrics/tune").write_text("a file in the folder's place")
+    try:
+        output = copy.run("python", "stages/tune.py", "baseline", status=1, PYTHONPATH="src")
+        assert "metrics/tune/baseline.json: cannot be written" in output and "Traceback" not in output
+    finally:
+        (copy.folder / "metrics/tune").unlink()
+
+
+@pytest.mark.parametrize(
+    "name,edit,message",
+    [
+        ("train/regularized.json", lambda r: r["runs"].pop(), "regularized"),
+        ("train/regularized.json", lambda r: r.update(arm="baseline"), "arm: got 'baseline', expected 'regularized'"),
+        ("train/baseline.json", lambda r: r["runs"][0].update(seed=1), "seed"),
+        ("train/baseline.json", lambda r: r["runs"][0].update(initial_weights="trained"), "initial weights"),
+        ("diagnose/baseline.json", lambda r: r["runs"][0].update(smoothness="flat"), "smoothness"),
+        ("tune/baseline.json", lambda r: r["studies"][0]["trials"].pop(), "trials"),
+    ],
+)
+def test_a_tampered_record_is_one_line(copy: Copy, name: str, edit: Any, message: str) -> None:
+    path, before = copy.folder / "metrics" / name, (copy.folder / "metrics/summary.json").read_bytes()
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+    output = copy.run("python", "stages/compare.py", status=1, PYTHONPATH="src")
+    assert message in output and "Traceback" not in output and len(output.splitlines()) == 1
+    assert (copy.folder / "metrics/summary.json").read_bytes() == before
