@@ -199,8 +199,8 @@ def stage_in_flight(copy: Copy, **environment: str) -> subprocess.Popen[str]:
 def test_a_signal_ends_a_stage_at_once_with_a_line(copy: Copy, number: signal.Signals) -> None:
     process = stage_in_flight(copy)
     process.send_signal(number)
-    output = process.communicate(timeout=2)[0]
-    assert process.returncode == 128 + number
+    assert process.wait(timeout=2) == 128 + number
+    output = process.communicate(timeout=20)[0]  # its workers hold the pipe until they see that they are orphans
     assert output.splitlines()[-1] == (
         f"tune@baseline: stopped by {number.name}; finished runs are kept; go on with `dvc repro`"
     )
@@ -215,10 +215,10 @@ def test_a_signal_while_a_stage_still_imports_is_a_line_too(copy: Copy, number: 
     while b"tune.py" not in command_of(process.pid) or not imported(process.pid, "numpy"):
         time.sleep(0.01)
     process.send_signal(number)
-    assert process.communicate(timeout=2)[1] == (
+    assert process.wait(timeout=2) == 128 + number
+    assert process.communicate(timeout=20)[1] == (
         f"tune@baseline: stopped by {number.name}; finished runs are kept; go on with `dvc repro`\n"
     )
-    assert process.returncode == 128 + number
 
 
 def imported(pid: int, package: str) -> bool:
