@@ -1,5 +1,6 @@
 """Files that are byte-stable, atomic and free of NaN and pickles."""
 
+import hashlib
 import math
 import os
 import resource
@@ -179,3 +180,12 @@ def test_json_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
     path.write_text("[" * 100_000)
     with pytest.raises(RecordError, match="expected a JSON object, got"):
         records.read_json(path)
+
+
+def test_the_bytes_of_arrays_are_those_of_every_release_of_python() -> None:
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1, 2]), "name": np.array("run")}
+    content = records.npz_bytes(arrays)
+    assert hashlib.sha256(content).hexdigest() == "c023c25303ba52f49784c5a30d45ddcf013b931f24325c357f905cb3d47958c7"
+    assert {name: array.tolist() for name, array in records.arrays_from(content, Path("a")).items()} == {
+        name: array.tolist() for name, array in arrays.items()
+    }
