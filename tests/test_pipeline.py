@@ -1,6 +1,7 @@
 """dvc.yaml itself: what each stage declares is what it uses."""
 
 import ast
+import re
 import subprocess
 import sys
 from modulefinder import ModuleFinder
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from svvr import training
+from svvr.params import Params
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -45,6 +47,17 @@ def test_a_stage_depends_on_exactly_the_files_that_it_imports(name: str) -> None
     trains = "src/svvr/training.py" in declared
     by_name = {f"src/svvr/penalties/{penalty}.py" for penalty in ("none", "sv_variance")}
     assert penalties == (({PENALTY} if "foreach" in STAGES[name] else by_name) if trains else set())
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_exactly_the_sections_of_params_that_it_reads(name: str) -> None:
+    declared = {key.split(".")[0] for key in body(name)["params"]}
+    files = {
+        file for file in closure(ROOT / "stages" / f"{name}.py") if Path(file).name not in ("params.py", "stage.py")
+    }
+    text = "\n".join((ROOT / file).read_text() for file in files)
+    read = set(re.findall(r"\bparams\.(\w+)", text)) & set(Params.model_fields)
+    assert declared == read
 
 
 def test_tuning_never_sees_the_test_split() -> None:
