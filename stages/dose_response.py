@@ -43,9 +43,7 @@ def main(params: Params) -> None:
     measured = {run: diagnosis.measured(each) for run, each in zip(complete, results, strict=True)}
     rows: list[dict[str, Any]] = []
     for run, result in zip(runs, trained, strict=True):
-        found = diagnosis.figures(
-            training.record(run, result), measured.get(run, {"reason": "the run failed"}), params.diagnose.last_epochs
-        )
+        found = diagnosis.figures(training.record(run, result), measured.get(run), params.diagnose.last_epochs)
         row: dict[str, Any] = {"strength": run.strength, "seed": run.seed}
         if "reason" in found:
             stage.log.info("dose_response: strength %g, seed %d: %s", run.strength, run.seed, found["reason"])

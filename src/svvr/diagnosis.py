@@ -123,8 +123,14 @@ def gradient_figures(run: Mapping[str, Any], last_epochs: int) -> dict[str, floa
     }
 
 
-def figures(run: Mapping[str, Any], measurement: Mapping[str, Any], last_epochs: int) -> dict[str, Any]:
-    """Join what was measured with the gradient's figures; a `reason` alone where anything cannot be had."""
+def figures(run: Mapping[str, Any], measurement: Mapping[str, Any] | None, last_epochs: int) -> dict[str, Any]:
+    """Join what was measured (None of a failed run) with the gradient's figures.
+
+    Returns:
+        All figures, or the `reason` alone why anything cannot be had.
+    """
+    if measurement is None:
+        return {"reason": "the run failed"}
     if "reason" in measurement:
         return dict(measurement)
     try:
@@ -137,7 +143,7 @@ def figures(run: Mapping[str, Any], measurement: Mapping[str, Any], last_epochs:
 def record(run: Mapping[str, Any], measurement: Mapping[str, Any] | None, last_epochs: int) -> dict[str, Any]:
     """Describe a diagnosed run; the links of one that failed or cannot be measured are None, with the `reason`."""
     key = {name: run[name] for name in ("study", "seed", "initial_weights")}
-    found = figures(run, {"reason": "the run failed"} if measurement is None else measurement, last_epochs)
+    found = figures(run, measurement, last_epochs)
     if "reason" in found:
         return {**key, **dict.fromkeys(MEANS), "gradient_cosine": None, "layers": [], **found}
     return {**key, **found}

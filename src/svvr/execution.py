@@ -103,9 +103,10 @@ def evaluate(
     Returns:
         The results in the order of the units.
     """
-    for module in {name for unit in units for name in work.modules(unit)}:
+    modules = [work.modules(unit) for unit in units]
+    for module in {name for names in modules for name in names}:
         importlib.import_module(module)  # before workers start, so that they and the keys have the same code
-    keys = [unit_key(unit, work.modules(unit), data) for unit in units] if folder else []
+    keys = [unit_key(unit, names, data) for unit, names in zip(units, modules, strict=True)] if folder else []
     results: dict[int, Arrays] = {}
     if folder:
         for index, key in enumerate(keys):

@@ -66,7 +66,7 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
             _refuse_change(before, _hashes([*watched, *_own(_code())]))
     except BrokenExecutor:
         sys.exit(f"{name}: a worker was killed, perhaps for want of memory; {kept()}, run it again")
-    except (ParamsError, RecordError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:  # with those of params, records and cluster
         sys.exit(f"{name}: {error}{_hint()}")
 
 
