@@ -97,23 +97,37 @@ def test_small_singular_values_keep_their_direction() -> None:
         assert relative_error(sv_variance.gradient(W)[None], by_autograd(W)[1][None]) < 1e-4
 
 
+def assert_best(mapped: np.ndarray, lowest: float, n_touches: int) -> None:
+    """Assert that the values fill [lowest, 1] and touch its ends in turn at so many places (Chebyshev)."""
+    centre, radius = (1 + lowest) / 2, (1 - lowest) / 2
+    assert np.abs(mapped - centre).max() <= radius * 1.0005 + 5e-9  # the coefficients end at nine digits
+    at_an_end = np.abs(mapped - centre) > radius * 0.95
+    ends = np.sign(mapped - centre)[at_an_end]
+    assert ends[0] == -1 and np.count_nonzero(np.diff(ends)) == n_touches - 1
+
+
 def test_each_step_is_the_best_polynomial_for_what_the_step_before_has_left() -> None:
-    """Each maps [1 / reach, 1] onto [1 / next reach, 1] and touches its ends in turn at 4 places (Chebyshev)."""
-    reaches = [reach for reach, *_ in sv_variance.STEPS] + [1 + 1e-7]
-    for (reach, a, b, c), following in zip(sv_variance.STEPS, reaches[1:], strict=True):
-        s = np.geomspace(1 / reach, 1, 200_001)
-        mapped = s * (a + b * s**2 + c * s**4)
-        centre, radius = (1 + 1 / following) / 2, (1 - 1 / following) / 2
-        assert np.abs(mapped - centre).max() <= radius * 1.0005 + 2e-9  # the coefficients end at nine digits
-        at_an_end = np.abs(mapped - centre) > radius * 0.95
-        ends = np.sign(mapped - centre)[at_an_end]
-        assert ends[0] == -1 and np.count_nonzero(np.diff(ends)) == 3
-    assert sv_variance.STEPS[0][0] > (1 + sv_variance.CONDITION_LIMIT / 2) ** 0.5
+    for chain in sv_variance.CHAINS:
+        following = [reach for reach, *_ in chain[1:]] + [1 + 1e-6]
+        for (reach, a, b, c), left in zip(chain, following, strict=True):
+            s = np.geomspace(1 / reach, 1, 200_001)
+            assert_best(s * (a + b * s**2 + c * s**4), 1 / left, 4 if c else 3)
+    assert sv_variance.STEPS_OF_TALL[0][0] > (sv_variance.TALL_LIMIT**0.5 + sv_variance.TALL_LIMIT**-0.5) / 2
+    assert sorted(sv_variance.REACHES) == sv_variance.REACHES
 
 
-@pytest.mark.parametrize("m,n", [(128, 10), (128, 40), (20, 20), (40, 40), (128, 128)])
+@pytest.mark.parametrize("spread", [1.001, 1.5, 30.0, 1e3])
+def test_halley_s_step_is_the_best_of_its_kind(spread: float) -> None:
+    a, b, c, left = sv_variance.halley(spread)
+    s = np.geomspace(1 / spread, 1, 200_001)
+    assert_best(s * (a + b * s**2) / (1 + c * s**2), 1 / left, 4)
+    assert left < sv_variance.REACHES[-1] and sv_variance.halley(1.0) == (3, 1, 3, 1)
+
+
+@pytest.mark.parametrize("m,n", [(128, 10), (128, 40), (20, 20), (40, 40), (128, 128), (200, 200)])
 def test_matrices_of_any_condition_in_one_stack_are_exact_and_as_they_are_alone(m: int, n: int) -> None:
-    conditions = [1.0, 1.0005, 1.1, 2.0, 10.0, 100.0, 1e3, 8e3, 3e4, 1e7, 1e30]  # products, then decomposition
+    # products, then products after an inverse in float64, then decomposition
+    conditions = [1.0, 1.0005, 1.1, 2.0, 10.0, 100.0, 1e3, 8e3, 3e4, 2e5, 1e6, 1e8, 1e30]
     U, _, Vh = torch.linalg.svd(matrices(len(conditions), m, n), full_matrices=False)
     s = torch.stack([torch.logspace(0, -np.log10(condition), n, dtype=torch.float64) for condition in conditions])
     s[7:, 1:-1] = 1.0  # a single small one: only its condition decides
@@ -121,11 +135,23 @@ def test_matrices_of_any_condition_in_one_stack_are_exact_and_as_they_are_alone(
     Q = sv_variance.polar_factor(W)
     for k, condition in enumerate(conditions):
         exact = sv_variance.polar_factor(W[k].double())
-        tolerance = 2e-6 + (2e-7 * condition if condition < 1e5 else 0)  # float32 blurs the smallest one's direction
+        blurred = (
+            2e-7 * condition if condition < 1e5 else 3e-6 if condition < 1e7 else 0
+        )  # the smallest one's direction
+        tolerance = 2e-6 + blurred
         assert torch.linalg.matrix_norm(Q[k].double() - exact) < tolerance * n**0.5, condition
         assert torch.equal(sv_variance.polar_factor(W[k]), Q[k])
         wide = sv_variance.polar_factor(W.mT.contiguous())[k]
         assert torch.linalg.matrix_norm(wide.double() - exact.mT) < tolerance * n**0.5, condition
+
+
+@pytest.mark.parametrize("n", [40, 200])
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_polar_factor_is_that_of_any_multiple(n: int, scale: float) -> None:
+    W = matrices(2, n, n).float()
+    Q = sv_variance.polar_factor(scale * W)
+    exact = sv_variance.polar_factor((scale * W).double())
+    assert torch.linalg.matrix_norm(Q.double() - exact).max() < 1e-5 * n**0.5
 
 
 def test_scale() -> None:

@@ -17,7 +17,7 @@ STUDY = {"study": 0, "best": {"lr": 0.1}, "objective": 1.5, "on_boundary": ["lr"
 RUN = {
     "study": 0, "seed": 3, "initial_weights": "ab", "lr": 0.1, "strength": 0, "weight_decay": 0.0, "weights": "cd",
     "state": "complete", "selected_epoch": 2,
-    **{name: [1.0, 2] for name in schemas.CURVES}, "gradient_cosine": [None, 0.5],
+    **{name: [1.0, 2] for name in schemas.FINITE_CURVES}, "gradient_cosine": [None, 0.5],
     "test_loss": 1.0, "test_accuracy": 0.5,
 }  # fmt: skip
 LOST = RUN | {"seed": 4, "state": "failed", "selected_epoch": None, "test_loss": None, "test_accuracy": None}

@@ -19,7 +19,7 @@ Curve = list[float | None]  # one value an epoch
 State = Literal["complete", "failed"]
 Verdict = Literal["supported", "not supported", "opposite", "inconclusive", "no verdict"]
 Link = Literal["generalisation", "conditioning", "smoothness", "gradient_stability"]
-CURVES = ("train_loss", "validation_loss", "validation_accuracy", "gradient_norm_mean", "gradient_norm_sd")
+FINITE_CURVES = ("train_loss", "validation_loss", "validation_accuracy", "gradient_norm_mean", "gradient_norm_sd")
 
 
 class Schema(BaseModel):
@@ -142,7 +142,7 @@ class FinalRun(_Run):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in (*CURVES, "gradient_cosine"):
+        for name in (*FINITE_CURVES, "gradient_cosine"):
             if len(getattr(self, name)) != len(self.validation_loss):
                 raise refusal(len(getattr(self, name)), f"{len(self.validation_loss)} epochs, as elsewhere", name)
         if self.state == "failed":
@@ -154,7 +154,7 @@ class FinalRun(_Run):
                 raise refusal(None, "a number, since the run is complete", name)
         if self.selected_epoch is not None and self.selected_epoch > len(self.validation_loss):
             raise refusal(self.selected_epoch, f"an epoch from 1 to {len(self.validation_loss)}", "selected_epoch")
-        for name in CURVES:
+        for name in FINITE_CURVES:
             if None in getattr(self, name):
                 raise refusal(None, "a number for each epoch, since the run is complete", name)
         return self
