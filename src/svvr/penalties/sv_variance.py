@@ -22,11 +22,11 @@ Step: TypeAlias = tuple[float, float, float, float]
 Steps: TypeAlias = Sequence[Step]
 
 SMALL = 16  # singular values: so few cost less in a decomposition of W'W than in many small products
-PANEL = 128  # rows of a symmetric product that are computed at once; a wider matrix takes Halley's step too
-# Beyond, float32 loses the direction of the smallest singular vectors: Frobenius norm of a square W times that of its
-# inverse; the bound on s_1 / s_n of a W (m, n) with m > n that W'W gives, whose condition is the square of W's; that
-# bound of what Halley's step starts from.
-CONDITION_LIMIT, TALL_LIMIT, HALLEY_LIMIT = 1e5, 40.0, 1e3
+PANEL = 128  # rows: larger square matrices take Halley's step, and symmetric products so many rows at once
+# Limits of float32 on bounds of s_1 / s_n: of a square W, in its inverse; of a W (m, n) with m > n, in that of W'W,
+# whose condition is the square of W's; of what Halley's step starts from. And of float64, in the eigenvectors of W'W.
+INVERSE_LIMIT, TALL_LIMIT, HALLEY_LIMIT, GRAM_LIMIT = 2e4, 40.0, 1e3, 1e5
+RESIDUAL_LIMIT = 30.0  # of an inverse, in units of what rounding may leave; it is 3 or less unless pivots have grown
 # Steps X <- a X + X (b X'X + c (X'X)^2) as (reach, a, b, c), in their order: singular values in [1 / reach, 1] come
 # within the reach of the next one, those of the last within 1e-6 of each other. A last step with c = 0 costs a product
 # less, so that the chains' reaches lie between each other.
@@ -77,27 +77,31 @@ def penalty(W: Tensor) -> Tensor:
     Raises:
         ValueError: where min(m, n) < 2, or a weight is not finite.
     """
-    if W.ndim < 2 or min(W.shape[-2:]) < 2:
-        raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
+    _check_shape(W)
     if not torch.isfinite(W.sum()) and not torch.isfinite(W).all():  # a sum costs little, and overflows where W is huge
         raise ValueError(f"weights of sv_variance: got values that are not finite in {tuple(W.shape)}, expected finite")
     result: Tensor = _Variance.apply(W)  # type: ignore[no-untyped-call]
     return result
 
 
+@torch.no_grad()
 def gradient(W: Tensor) -> Tensor:
     """Compute the gradient of `penalty`.
 
     Args:
-        W: (..., m, n), float32 or float64, min(m, n) >= 2. A matrix that is not finite gives NaN, and leaves its
-            neighbours in the stack alone.
+        W: (..., m, n), float32 or float64, min(m, n) >= 2. A matrix that is not finite, or so large that sums over it
+            are not, gives NaN, and leaves its neighbours in the stack alone.
 
     Returns:
         (..., m, n), of W's dtype.
+
+    Raises:
+        ValueError: where min(m, n) < 2.
     """
+    _check_shape(W)
     k = min(W.shape[-2:])
     finite = torch.isfinite(W.sum((-2, -1), keepdim=True))
-    safe = W if bool(finite.all()) else torch.where(finite, W, 0.0)
+    safe = W if bool(finite.all()) else torch.where(finite, W, torch.eye(*W.shape[-2:], dtype=W.dtype, device=W.device))
     Q = polar_factor(safe)
     result = safe * Q
     mean = result.sum((-2, -1), keepdim=True) / k  # trace(Q' W) is the sum of the singular values
@@ -111,9 +115,10 @@ def polar_factor(W: Tensor) -> Tensor:
     In float32 by one step of Newton's iteration, and matrix products from there. The step X <- (c X + (c X)^+') / 2,
     with the transposed pseudo-inverse, maps a singular value s of c X to (s + 1/s) / 2 >= 1, and norms bound the
     largest one. The shortest of the CHAINS within whose reach that is brings all of them to 1: each step is the odd
-    polynomial of its degree that stays nearest to 1 on what the one before has left. A wide matrix takes a step of
-    Halley's iteration first. A matrix that float32 cannot invert well enough is inverted in float64; one that even so
-    is out of reach takes the decomposition, in float64, and so does every matrix in float64.
+    polynomial of its degree that stays nearest to 1 on what the one before has left. A large square matrix takes a step
+    of Halley's iteration first; one that float32 cannot invert well enough is inverted in float64. What even so is out
+    of reach takes the singular value decomposition, in float64, and so does every matrix in float64; one with few
+    singular values the eigenvectors of W'W.
 
     Args:
         W: (..., m, n), float32 or float64, finite.
@@ -172,22 +177,25 @@ def _newton(W: Tensor) -> tuple[Tensor, list[float]]:
     """Take Newton's step from W (K, n, n).
 
     Returns:
-        Its result, (K, n, n), with singular values of 1 and more; and the mean of their squares for each matrix.
+        Its result, (K, n, n), with singular values of 1 and more; and the mean of their squares for each matrix, NaN
+        where W could not be inverted.
     """
     n = W.shape[-1]
     inverse = torch.linalg.inv_ex(W).inverse.mT
     norm, inverse_norm = matrix_norm(W, keepdim=True), matrix_norm(inverse, keepdim=True)
-    ill = ~(norm * inverse_norm < CONDITION_LIMIT).view(-1)  # NaN too
+    ill = ~(norm * inverse_norm < INVERSE_LIMIT).view(-1)  # NaN too
     if ill.any():
         inverse[ill] = torch.linalg.inv_ex(W[ill].double()).inverse.mT.to(W.dtype)
         inverse_norm = matrix_norm(inverse, keepdim=True)
+    # W' times the transposed inverse, on a vector of ones: large where the elimination's pivots have grown
+    residual = matrix_norm(W.mT @ inverse.sum(-1, keepdim=True) - 1, keepdim=True)
+    inverted = residual < RESIDUAL_LIMIT * torch.finfo(W.dtype).eps * norm * inverse_norm
     # c^2 = 1 / (s_1 s_n) is best. Where the singular values are alike the norms' ratio is that; where they are not, a
     # few make the norm of the inverse but most of them that of W, which the last factor allows for
-    half_scale = 0.5 * (inverse_norm / norm * (norm * inverse_norm / n) ** 0.25).sqrt()
-    half_inverse_scale = 0.25 / half_scale
-    X = inverse.mul_(half_inverse_scale).addcmul_(W, half_scale)
-    mean = ((half_scale * norm) ** 2 + (half_inverse_scale * inverse_norm) ** 2) / n + 0.5
-    return X, mean.view(-1).tolist()
+    half_c = 0.5 * (inverse_norm / norm * (norm * inverse_norm / n) ** 0.25).sqrt()
+    mean = ((half_c * norm) ** 2 + (0.25 / half_c * inverse_norm) ** 2) / n + 0.5
+    X = inverse.mul_(0.25 / half_c).addcmul_(W, half_c)
+    return X, torch.where(inverted, mean, torch.nan).view(-1).tolist()
 
 
 def _by_products(X: Tensor, mean: float, gram: Tensor, factor: Tensor, spare: Tensor) -> Tensor | None:
@@ -195,7 +203,7 @@ def _by_products(X: Tensor, mean: float, gram: Tensor, factor: Tensor, spare: Te
 
     Args:
         X: (n, n), with singular values of 1 and more; overwritten.
-        mean: the mean of their squares, or near it: the bound on the largest one is sharpest there.
+        mean: the mean of their squares, or near it, where the bound on the largest one is sharp.
         gram, factor, spare: (n, n), to compute in.
     """
     _symmetric(X.T, X, 0.0, 1.0, gram)
@@ -275,7 +283,7 @@ def _by_eigenvectors(W: Tensor) -> Tensor:
     exact = W.double()
     values, V = torch.linalg.eigh(exact.mT @ exact)
     Q: Tensor = (exact @ (V * values.rsqrt()[:, None, :]) @ V.mT).to(W.dtype)
-    lost = ~(values[:, 0] * CONDITION_LIMIT**2 > values[:, -1])  # NaN too
+    lost = ~(values[:, 0] * GRAM_LIMIT**2 > values[:, -1])  # NaN too
     if lost.any():
         Q[lost] = _by_svd(W[lost])
     return Q
@@ -285,6 +293,11 @@ def _by_svd(W: Tensor) -> Tensor:
     U, _, Vh = torch.linalg.svd(W.double(), full_matrices=False)
     Q: Tensor = U @ Vh
     return Q.to(W.dtype)
+
+
+def _check_shape(W: Tensor) -> None:
+    if W.ndim < 2 or min(W.shape[-2:]) < 2:
+        raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
 
 
 class _Variance(torch.autograd.Function):
