@@ -104,7 +104,7 @@ def test_small_singular_values_keep_their_direction() -> None:
 def assert_best(mapped: np.ndarray, lowest: float, n_touches: int) -> None:
     """Assert that the values fill [lowest, 1] and touch its ends in turn at so many places (Chebyshev)."""
     centre, radius = (1 + lowest) / 2, (1 - lowest) / 2
-    assert np.abs(mapped - centre).max() <= radius * 1.0005 + 5e-9  # the coefficients end at nine digits
+    assert np.abs(mapped - centre).max() <= radius * 1.0005 + 2e-9  # the coefficients end at nine digits
     at_an_end = np.abs(mapped - centre) > radius * 0.95
     ends = np.sign(mapped - centre)[at_an_end]
     assert ends[0] == -1 and np.count_nonzero(np.diff(ends)) == n_touches - 1
@@ -116,6 +116,7 @@ def test_each_step_is_the_best_polynomial_for_what_the_step_before_has_left() ->
         for (reach, a, b, c), left in zip(chain, following, strict=True):
             s = np.geomspace(1 / reach, 1, 200_001)
             assert_best(s * (a + b * s**2 + c * s**4), 1 / left, 4 if c else 3)
+    assert sv_variance.REACHES[-1] > (1 + sv_variance.INVERSE_LIMIT / 2) ** 0.5
     assert sv_variance.STEPS_OF_TALL[0][0] > (sv_variance.TALL_LIMIT**0.5 + sv_variance.TALL_LIMIT**-0.5) / 2
 
 
@@ -130,7 +131,7 @@ def test_halley_s_step_is_the_best_of_its_kind(spread: float) -> None:
 @pytest.mark.parametrize("m,n", [(128, 10), (128, 40), (20, 20), (40, 40), (128, 128), (200, 200)])
 def test_matrices_of_any_condition_in_one_stack_are_exact_and_as_they_are_alone(m: int, n: int) -> None:
     # products, then products after an inverse in float64, then decomposition
-    conditions = [1.0, 1.0005, 1.1, 2.0, 10.0, 100.0, 1e3, 8e3, 3e4, 2e5, 1e6, 1e8, 1e30]
+    conditions = [1.0, 1.0005, 1.1, 2.0, 10.0, 100.0, 1e3, 8e3, 3e4, 2e5, 1e6, 1e7, 1e8, 1e30]
     U, _, Vh = torch.linalg.svd(matrices(len(conditions), m, n), full_matrices=False)
     s = torch.stack([torch.logspace(0, -np.log10(condition), n, dtype=torch.float64) for condition in conditions])
     s[7:, 1:-1] = 1.0  # a single small one: only its condition decides
@@ -138,10 +139,8 @@ def test_matrices_of_any_condition_in_one_stack_are_exact_and_as_they_are_alone(
     Q = sv_variance.polar_factor(W)
     for k, condition in enumerate(conditions):
         exact = sv_variance.polar_factor(W[k].double())
-        blur = (
-            2e-7 * condition if condition < 2e4 else 5e-6 if condition < 1e7 else 0
-        )  # of the smallest one's direction
-        tolerance = 2e-6 + blur
+        # float32 blurs the smallest one's direction
+        tolerance = 2e-6 + (2e-7 * condition if condition < 2e4 else 5e-6 if condition < 1e7 else 0)
         assert torch.linalg.matrix_norm(Q[k].double() - exact) < tolerance * n**0.5, condition
         assert torch.equal(sv_variance.polar_factor(W[k]), Q[k])
         wide = sv_variance.polar_factor(W.mT.contiguous())[k]

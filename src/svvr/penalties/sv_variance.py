@@ -77,7 +77,6 @@ def penalty(W: Tensor) -> Tensor:
     Raises:
         ValueError: where min(m, n) < 2, or a weight is not finite.
     """
-    _check_shape(W)
     if not torch.isfinite(W.sum()) and not torch.isfinite(W).all():  # a sum costs little, and overflows where W is huge
         raise ValueError(f"weights of sv_variance: got values that are not finite in {tuple(W.shape)}, expected finite")
     result: Tensor = _Variance.apply(W)  # type: ignore[no-untyped-call]
@@ -98,7 +97,8 @@ def gradient(W: Tensor) -> Tensor:
     Raises:
         ValueError: where min(m, n) < 2.
     """
-    _check_shape(W)
+    if W.ndim < 2 or min(W.shape[-2:]) < 2:
+        raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
     k = min(W.shape[-2:])
     finite = torch.isfinite(W.sum((-2, -1), keepdim=True))
     safe = W if bool(finite.all()) else torch.where(finite, W, torch.eye(*W.shape[-2:], dtype=W.dtype, device=W.device))
@@ -193,8 +193,9 @@ def _newton(W: Tensor) -> tuple[Tensor, list[float]]:
     # c^2 = 1 / (s_1 s_n) is best. Where the singular values are alike the norms' ratio is that; where they are not, a
     # few make the norm of the inverse but most of them that of W, which the last factor allows for
     half_c = 0.5 * (inverse_norm / norm * (norm * inverse_norm / n) ** 0.25).sqrt()
-    mean = ((half_c * norm) ** 2 + (0.25 / half_c * inverse_norm) ** 2) / n + 0.5
-    X = inverse.mul_(0.25 / half_c).addcmul_(W, half_c)
+    half_inverse_c = 0.25 / half_c
+    mean = ((half_c * norm) ** 2 + (half_inverse_c * inverse_norm) ** 2) / n + 0.5
+    X = inverse.mul_(half_inverse_c).addcmul_(W, half_c)
     return X, torch.where(inverted, mean, torch.nan).view(-1).tolist()
 
 
@@ -206,17 +207,17 @@ def _by_products(X: Tensor, mean: float, gram: Tensor, factor: Tensor, spare: Te
         mean: the mean of their squares, or near it, where the bound on the largest one is sharp.
         gram, factor, spare: (n, n), to compute in.
     """
-    _symmetric(X.T, X, 0.0, 1.0, gram)
+    _symmetric(X.T, X, gram)
     gram.diagonal().sub_(mean)
-    first_step = _by_polynomial if len(X) <= PANEL else _by_halley
-    steps = first_step(X, mean, gram, factor, spare)
+    narrow = len(X) <= PANEL
+    steps = _by_polynomial(X, mean, gram, factor, spare) if narrow else _by_halley(X, mean, gram, spare)
     if steps is None:
         return None
     for _, a, b, c in steps:
         X, spare = spare, X
-        _symmetric(X.T, X, 0.0, 1.0, gram)
+        _symmetric(X.T, X, gram)
         if c:
-            _symmetric(gram, gram, b, c, factor)
+            _symmetric(gram, gram, factor, b, c)
             torch.addmm(X, X, factor, beta=a, out=spare)
         else:
             torch.addmm(X, X, gram, beta=a, alpha=b, out=spare)
@@ -225,7 +226,7 @@ def _by_products(X: Tensor, mean: float, gram: Tensor, factor: Tensor, spare: Te
 
 def _by_polynomial(X: Tensor, mean: float, gram: Tensor, factor: Tensor, out: Tensor) -> Steps | None:
     """Take the first step of the chain within whose reach X is, from gram = X'X - mean I; return those that follow."""
-    _symmetric(gram, gram, 0.0, 1.0, factor)
+    _symmetric(gram, gram, factor)
     largest = math.sqrt(mean + math.sqrt(float(torch.linalg.vector_norm(factor))))
     if not largest <= REACHES[-1]:  # NaN too
         return None
@@ -236,7 +237,7 @@ def _by_polynomial(X: Tensor, mean: float, gram: Tensor, factor: Tensor, out: Te
     return others
 
 
-def _by_halley(X: Tensor, mean: float, gram: Tensor, factor: Tensor, out: Tensor) -> Steps | None:
+def _by_halley(X: Tensor, mean: float, gram: Tensor, out: Tensor) -> Steps | None:
     """Take the step X <- X (a I + b X'X) (I + c X'X)^-1 from gram = X'X - mean I; return those that follow."""
     largest = math.sqrt(mean + float(torch.linalg.vector_norm(gram)))
     if not largest <= HALLEY_LIMIT:  # NaN too
@@ -267,7 +268,7 @@ def _within_reach(spread: float) -> Steps:
     return SCHEDULES[bisect_left(REACHES, spread)]
 
 
-def _symmetric(A: Tensor, B: Tensor, beta: float, alpha: float, out: Tensor) -> None:
+def _symmetric(A: Tensor, B: Tensor, out: Tensor, beta: float = 0.0, alpha: float = 1.0) -> None:
     """Compute beta B + alpha A B, (n, n) and known to be symmetric."""
     if len(A) <= PANEL:
         torch.addmm(B, A, B, beta=beta, alpha=alpha, out=out)
@@ -293,11 +294,6 @@ def _by_svd(W: Tensor) -> Tensor:
     U, _, Vh = torch.linalg.svd(W.double(), full_matrices=False)
     Q: Tensor = U @ Vh
     return Q.to(W.dtype)
-
-
-def _check_shape(W: Tensor) -> None:
-    if W.ndim < 2 or min(W.shape[-2:]) < 2:
-        raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
 
 
 class _Variance(torch.autograd.Function):
