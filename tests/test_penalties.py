@@ -1,6 +1,8 @@
 """Penalties against autograd through a decomposition."""
 
 import importlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -172,6 +174,18 @@ def test_an_inverse_whose_pivots_have_grown_is_not_used(n: int) -> None:
     W = torch.eye(n) - torch.tril(1 - 0.03 * matrices(2, n, n).sigmoid().float(), -1)
     W[:, :, -1] = 1.1
     assert relative_error(sv_variance.gradient(W), by_autograd(W)[1]) < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(4, 160, 160), (4, 160, 200)])
+def test_a_stack_of_large_matrices_in_several_threads(shape: tuple[int, ...]) -> None:
+    """In a process of its own, since torch's LU hangs where it meets such a stack."""
+    code = (
+        "import torch; from svvr.penalties.sv_variance import gradient; from tests.test_penalties import *;"
+        f"torch.set_num_threads(4); W = matrices{shape}.float(); print(relative_error(gradient(W), by_autograd(W)[1]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert not result.stderr
+    assert float(result.stdout) < 1e-4
 
 
 @pytest.mark.parametrize("n", [24, 128])

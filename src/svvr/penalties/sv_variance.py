@@ -22,9 +22,12 @@ Step: TypeAlias = tuple[float, float, float, float]
 Steps: TypeAlias = Sequence[Step]
 
 SMALL = 16  # singular values: so few cost less in a decomposition of W'W than in many small products
-PANEL = 128  # rows: larger square matrices take Halley's step, and symmetric products so many rows at once
-# Limits of float32 on bounds of s_1 / s_n: of a square W, in its inverse; of a W (m, n) with m > n, in that of W'W,
-# whose condition is the square of W's; of what Halley's step starts from. And of float64, in the eigenvectors of W'W.
+# Singular values: with more, a matrix is computed alone (torch's LU of a stack fails from 151 rows where it has several
+# threads: pytorch issue 142815), a square one takes Halley's step, and symmetric products so many rows at once.
+PANEL = 128
+# Limits of float32 on bounds of s_1 / s_n: of a square W with PANEL rows, in its inverse (the norms that bound it grow
+# with the root of the rows); of a W (m, n) with m > n, in that of W'W, whose condition is the square of W's; of what
+# Halley's step starts from. And of float64, in the eigenvectors of W'W.
 INVERSE_LIMIT, TALL_LIMIT, HALLEY_LIMIT, GRAM_LIMIT = 2e4, 40.0, 1e3, 1e5
 RESIDUAL_LIMIT = 30.0  # of an inverse, in units of what rounding may leave; it is 3 or less unless pivots have grown
 # Steps X <- a X + X (b X'X + c (X'X)^2) as (reach, a, b, c), in their order: singular values in [1 / reach, 1] come
@@ -137,7 +140,8 @@ def polar_factor(W: Tensor) -> Tensor:
     flat = W.reshape(-1, *W.shape[-2:])
     if W.shape[-1] <= SMALL:
         return _by_eigenvectors(flat).view(W.shape)
-    Q = _tall(flat) if W.shape[-2] > W.shape[-1] else _square(flat)
+    compute = _tall if W.shape[-2] > W.shape[-1] else _square
+    Q = compute(flat) if W.shape[-1] <= PANEL else torch.cat([compute(each) for each in flat.split(1)])
     # a common factor near 1 would weigh most where the singular values are nearly equal
     Q.mul_(math.sqrt(W.shape[-1]) / matrix_norm(Q, keepdim=True))
     return Q.view(W.shape)
@@ -183,7 +187,7 @@ def _newton(W: Tensor) -> tuple[Tensor, list[float]]:
     n = W.shape[-1]
     inverse = torch.linalg.inv_ex(W).inverse.mT
     norm, inverse_norm = matrix_norm(W, keepdim=True), matrix_norm(inverse, keepdim=True)
-    ill = ~(norm * inverse_norm < INVERSE_LIMIT).view(-1)  # NaN too
+    ill = ~(norm * inverse_norm < INVERSE_LIMIT * math.sqrt(n / PANEL)).view(-1)  # NaN too
     if ill.any():
         inverse[ill] = torch.linalg.inv_ex(W[ill].double()).inverse.mT.to(W.dtype)
         inverse_norm = matrix_norm(inverse, keepdim=True)
