@@ -66,7 +66,6 @@ def test_nan_is_never_written(tmp_path: Path, value: float) -> None:
         ("[1]", "expected a JSON object, got list"),
         ('{"a": 1', "expected a JSON object"),
         ('{"a": NaN}', "the number NaN"),
-        ('{"b": 1}', "expected the key 'a', got ['b']"),
         (b"\xff\xfe", "expected a JSON object"),
     ],
 )
@@ -74,7 +73,7 @@ def test_a_damaged_record_is_named_in_one_line(tmp_path: Path, content: str | by
     path = tmp_path / "a.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(RecordError) as error:
-        records.read_json(path, "a")
+        records.read_json(path)
     assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 

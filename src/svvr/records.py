@@ -50,11 +50,11 @@ def _dump(value: Any, indent: str) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def read_json(path: Path, *required: str) -> dict[str, Any]:
-    """Read a JSON record and check that it has the required keys.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON record.
 
     Raises:
-        RecordError: where the file is missing, is no JSON object, holds NaN or lacks a key.
+        RecordError: where the file is missing, is no JSON object or holds NaN.
     """
     try:
         record = json.loads(_read(path), parse_constant=_refuse_constant)
@@ -62,9 +62,6 @@ def read_json(path: Path, *required: str) -> dict[str, Any]:
         raise RecordError(f"{path}: expected a JSON object, got {_one_line(error)}") from error
     if not isinstance(record, dict):
         raise RecordError(f"{path}: expected a JSON object, got {type(record).__name__}")
-    missing = [key for key in required if key not in record]
-    if missing:
-        raise RecordError(f"{path}: expected the key {missing[0]!r}, got {sorted(record)[:8]}")
     return record
 
 
