@@ -24,6 +24,7 @@ def main(params: Params) -> None:
             epochs=params.training.epochs,
             batch_size=params.training.batch_size,
             device=params.training.device,
+            selection=params.selection,
         )
         for strength in settings.strengths
         for seed in seeds
@@ -44,15 +45,18 @@ def main(params: Params) -> None:
     rows: list[dict[str, Any]] = []
     for run, result in zip(runs, trained, strict=True):
         found = diagnosis.figures(training.record(run, result), measured.get(run), params.diagnose.last_epochs)
-        row: dict[str, Any] = {"strength": run.strength, "seed": run.seed}
+        row: dict[str, Any] = {"strength": run.strength, "seed": run.seed, "state": "failed"}
+        row |= dict.fromkeys(dose_response.FIGURES)
+        if run in complete:
+            losses, _ = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
+            row["state"] = "complete"
+            row["validation_loss"] = float(result["validation_loss"][result["selected_epoch"]])
+            row["test_loss"] = float(losses.mean())
         if "reason" in found:
             stage.log.info("dose_response: strength %g, seed %d: %s", run.strength, run.seed, found["reason"])
-            rows.append(row | {"state": "failed", **dict.fromkeys(dose_response.FIGURES), **found})
-            continue
-        losses, _ = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
-        row |= {"state": "complete", "validation_loss": float(result["validation_loss"][-1])}
-        row |= {"test_loss": float(losses.mean())}
-        rows.append(row | {name: found[name] for name in diagnosis.LINKS})
+            rows.append(row | found)
+        else:
+            rows.append(row | {name: found[name] for name in diagnosis.LINKS})
     head = {"lr": settings.lr, "strengths": list(settings.strengths), "n_seeds": settings.seeds}
     records.write_json(
         Path("metrics/dose_response.json"), {**head, **dose_response.curves(rows, settings.strengths), "runs": rows}

@@ -73,9 +73,19 @@ def test_runs_that_kill_every_worker_are_one_clear_error(address: str, tiny_data
 
 def test_a_worker_of_another_kind_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "platform", lambda: {"torch": "0.0"})
+    cluster.identity.cache_clear()
     expected = r"whose worker tcp://127\.0\.0\.1:\d+ has torch 2\..*, expected 0\.0 as here"
     with pytest.raises(ConnectionError, match=expected), execution.workers():
         pass
+    cluster.identity.cache_clear()
+
+
+def test_a_worker_of_another_kind_that_joins_later_is_refused(address: str, tiny_data: Arrays) -> None:
+    with execution.workers() as executor:
+        assert isinstance(executor, cluster.Cluster)
+        executor._own = executor._own | {"svvr": "0"}  # what it compares with, so that each worker is one that differs
+        with pytest.raises(ConnectionError, match=r"whose worker that joined has svvr \w+, expected 0 as here"):
+            execution.evaluate(RUNS, WORK, tiny_data, executor)
 
 
 def test_a_scheduler_that_dies_is_one_clear_error_and_finished_runs_are_kept(

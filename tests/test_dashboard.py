@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import optuna
+import yaml
 
 from tools import dashboard
 
@@ -29,12 +30,28 @@ def test_the_studies_are_those_of_the_records() -> None:
 
 
 def test_a_failed_trial_is_shown_as_failed(tmp_path: Path) -> None:
-    trial = {"number": 0, "params": {"lr": 0.01}, "state": "failed", "objective": None, "seeds": [1], "losses": [None]}
-    (tmp_path / "baseline.json").write_text(json.dumps({"studies": [{"study": 0, "trials": [trial]}]}))
+    record = json.loads((ROOT / "metrics/tune/baseline.json").read_text())
+    trials = record["studies"][0]["trials"]
+    loser = next(trial for trial in trials if trial["params"] != record["studies"][0]["best"])
+    loser |= {"state": "failed", "objective": None, "losses": [None]}
+    (tmp_path / "baseline.json").write_text(json.dumps(record))
     storage = dashboard.studies(tmp_path, ROOT / "params.yaml")
-    (study,) = optuna.get_all_study_summaries(storage)
-    (rebuilt,) = optuna.load_study(study_name=study.study_name, storage=storage).trials
+    rebuilt = optuna.load_study(study_name="baseline, study 0", storage=storage).trials[loser["number"]]
     assert rebuilt.state == optuna.trial.TrialState.FAIL and rebuilt.user_attrs["losses"] == [None]
+    assert len(optuna.get_all_study_summaries(storage)) == 6
+
+
+def test_records_of_other_params_are_shown(tmp_path: Path) -> None:
+    """A range that was narrowed since, a knob that is no longer tuned, and an arm that is no longer there."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["tuning"]["space"]["lr"] = {"low": 0.05, "high": 0.1}
+    params["arms"]["weight_decay"]["tune"] = ["lr"]
+    del params["arms"]["weight_decay_regularized"]
+    params["compare"]["contrasts"] = [["regularized", "baseline"]]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    storage = dashboard.studies(ROOT / "metrics/tune", tmp_path / "params.yaml")
+    names = {study.study_name.split(",")[0] for study in optuna.get_all_study_summaries(storage)}
+    assert names == {"baseline", "regularized", "weight_decay"}
 
 
 def test_the_page_opens() -> None:

@@ -120,7 +120,8 @@ def test_a_training_that_leads_nowhere_is_recorded(copy: Copy, lr: float) -> Non
     dose = copy.json("dose_response.json")
     assert len(dose["runs"]) == 4
     for run in dose["runs"]:
-        assert run["state"] in ("complete", "failed") and (run["smoothness"] is None) == (run["state"] == "failed")
+        assert run["state"] in ("complete", "failed") and (run["test_loss"] is None) == (run["state"] == "failed")
+        assert (run["smoothness"] is None) == ("reason" in run)
     assert any("reason" in run for run in dose["runs"]) and None in dose["smoothness"]["mean"]
     copy.run("python", "stages/plot.py", PYTHONPATH="src")
 
@@ -154,7 +155,9 @@ def test_code_edited_while_a_stage_runs_is_neither_recorded_nor_kept(copy: Copy,
     until_training(process)
     path = copy.folder / name
     code = path.read_text()
-    path.write_text(code.replace("BETA1, BETA2 = 0.9", "BETA1, BETA2 = 0.5") + "\n")
+    edited = code.replace("EPSILON = 0.9,", "EPSILON = 0.5,") + "\n"
+    assert ("EPSILON = 0.5," in edited) == ("optimizer" in name)
+    path.write_text(edited)
     output = process.communicate(timeout=120)[0]
     assert process.returncode != 0 and f"{Path(name).name} changed while the stage ran; run it again" in output
     assert output.splitlines()[-1].startswith("ERROR") and "git checkout -- metrics plots" in output
@@ -309,7 +312,7 @@ def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
 @pytest.mark.parametrize(
     "body,message",
     [
-        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected \(\d+,\)"),
+        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected shape \(\d+,\)"),
         ("return (W.sum((-2, -1)) * 0 - 1).sqrt()", "penalty 'mine': got a gradient that is not finite at finite"),
     ],
 )

@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,12 +215,9 @@ def test_a_single_singular_value_has_no_variance(bad: torch.Tensor) -> None:
 @pytest.mark.parametrize("shape", [(2, 4, 4), (2, 24, 24), (2, 40, 24), (2, 140, 140)])
 def test_weights_that_are_not_finite(value: float, shape: tuple[int, ...]) -> None:
     W = matrices(*shape).float()
-    good = sv_variance.gradient(W)
     W[1, 2, 2] = value
     with pytest.raises(ValueError, match="not finite"):
         sv_variance.penalty(W)
-    gradient = sv_variance.gradient(W)
-    assert torch.equal(gradient[0], good[0]) and gradient[1].isnan().all()
 
 
 def test_finite_weights_whose_sum_overflows_are_not_refused() -> None:
@@ -281,11 +279,41 @@ def test_a_penalty_of_the_wrong_shape_or_not_finite_is_named(monkeypatch: pytest
 
     W = matrices(2, 3, 4)
     monkeypatch.setattr(none, "penalty", lambda W: W.sum())
-    with pytest.raises(ValueError, match=r"penalty 'none': got a value of shape \(\), expected \(2,\)"):
+    with pytest.raises(ValueError, match=r"penalty 'none': got a value of shape \(\), expected shape \(2,\)"):
         penalties.gradient("none")(W)
     monkeypatch.setattr(none, "penalty", lambda W: (W.sum((-2, -1)) * 0).sqrt())
     with pytest.raises(ValueError, match="penalty 'none': got a gradient that is not finite"):
         penalties.gradient("none")(W)
+
+
+def test_a_mistake_in_a_penalty_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from svvr.penalties import none
+
+    W = matrices(2, 3, 4)
+    monkeypatch.setattr(none, "penalty", lambda W: 0.0)
+    with pytest.raises(ValueError, match=r"penalty 'none': got a float, expected a tensor of shape \(2,\)"):
+        penalties.gradient("none")(W)
+    monkeypatch.setattr(none, "penalty", lambda W: torch.zeros(2))
+    with pytest.raises(ValueError, match="penalty 'none': got a value without gradient"):
+        penalties.gradient("none")(W)
+    monkeypatch.setattr(none, "gradient", lambda W: 2 * W[0], raising=False)  # would broadcast over the stack
+    with pytest.raises(ValueError, match=r"penalty 'none': got a gradient of shape \(3, 4\), .* \(2, 3, 4\)"):
+        penalties.gradient("none")(W)
+    monkeypatch.setattr(none, "gradient", lambda W: W * torch.nan)
+    with pytest.raises(ValueError, match="penalty 'none': got a gradient that is not finite"):
+        penalties.gradient("none")(W)
+    monkeypatch.delattr(none, "penalty")
+    with pytest.raises(ValueError, match=r"penalty 'none': got a file without the function penalty\(W\)"):
+        penalties.gradient("none")
+
+
+def test_a_module_that_a_penalty_s_file_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'foo'", name="foo")
+
+    monkeypatch.setattr(penalties, "importlib", SimpleNamespace(import_module=absent))
+    with pytest.raises(ValueError, match="penalty 'mine': its file imports foo, which is not installed"):
+        penalties.gradient("mine")
 
 
 def singular_values(W: torch.Tensor) -> np.ndarray:
@@ -317,6 +345,30 @@ def test_each_penalty_s_gradient_is_a_difference_quotient(name: str) -> None:
     slope = (penalties.gradient(name)(W) * direction).sum((-2, -1))
     quotient = (module.penalty(W + h * direction) - module.penalty(W - h * direction)) / (2 * h)
     torch.testing.assert_close(slope, quotient, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [*ORACLES, "sv_variance"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 24, 24), (2, 40, 24), (2, 140, 140)])
+def test_a_matrix_that_has_diverged_leaves_its_neighbours_alone(
+    name: str, value: float, shape: tuple[int, ...]
+) -> None:
+    W = matrices(*shape).float()
+    good = penalties.gradient(name)(W)
+    W[1] *= value
+    gradient = penalties.gradient(name)(W)
+    assert torch.equal(gradient[0], good[0])
+    assert value == 1e30 or gradient[1].isnan().all()
+
+
+@pytest.mark.parametrize("name", [*ORACLES, "sv_variance"])
+@pytest.mark.parametrize("lr", [1e8, 1e20, 1e30])
+def test_a_diverging_run_ends_as_failed(name: str, lr: float, tiny_data: Arrays) -> None:
+    run = Run(seed=1, lr=0.01, penalty=name, strength=0.05, hidden=(8, 7), epochs=3, batch_size=32)
+    calm, wild = training.train([run, replace(run, lr=lr)], tiny_data)
+    assert calm["complete"] and (lr < 1e9 or not wild["complete"])
+    (alone,) = training.train([run], tiny_data)
+    assert np.array_equal(alone["weights"], calm["weights"])
 
 
 @pytest.mark.parametrize("name", ["condition_number", "sv_variation"])

@@ -33,7 +33,7 @@ def plain_loop(run: Run, data: Arrays, start: np.ndarray | None = None) -> tuple
     net = nn.Sequential(*[m for layer in layers for m in (layer, nn.ReLU())][:-1])
     optimizer = torch.optim.AdamW(net.parameters(), lr=run.lr, weight_decay=run.weight_decay)
     generator = torch.Generator().manual_seed(derive("batch_order", run.seed))
-    x, y, xv, yv = (torch.from_numpy(data[name]) for name in training.SPLITS)
+    x, y, xv, yv = (torch.from_numpy(data[name]) for name in ("x_train", "y_train", "x_validation", "y_validation"))
     curves: dict[str, list[float]] = {name: [] for name in training.CURVES}
     for _ in range(run.epochs):
         order, losses, gradients = torch.randperm(len(x), generator=generator), 0.0, []

@@ -1,35 +1,41 @@
 """Open optuna-dashboard on the studies of metrics/tune/*.json, rebuilt trial by trial."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna_dashboard import run_server
+
+from svvr import params as parameters
+from svvr import schemas
+from svvr.tuning import Ranges
 
 
 def studies(folder: Path, params: Path) -> optuna.storages.InMemoryStorage:
-    """Rebuild every study of every arm as `ARM, study N`, with its trials, losses and failures."""
-    settings = yaml.safe_load(params.read_text())
+    """Rebuild every study of every arm as `ARM, study N`, with its trials, losses and failures.
+
+    Raises:
+        ValueError: where params or a record cannot be used.
+    """
+    settings = parameters.load(params)
     storage = optuna.storages.InMemoryStorage()
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text())
+    tuned = [arm for arm in settings.arms if (folder / f"{arm}.json").exists()]
+    for arm, record in schemas.read_arms(folder, schemas.Tuning, tuned).items():
+        ranges = settings.arms[arm].ranges(settings.tuning.space)
         for study in record["studies"]:
-            rebuilt = optuna.create_study(study_name=f"{path.stem}, study {study['study']}", storage=storage)
+            rebuilt = optuna.create_study(study_name=f"{arm}, study {study['study']}", storage=storage)
             for trial in study["trials"]:
-                rebuilt.add_trial(_trial(trial, settings, path.stem))
+                rebuilt.add_trial(_trial(trial, ranges))
     return storage
 
 
-def _trial(trial: dict[str, Any], settings: dict[str, Any], arm: str) -> optuna.trial.FrozenTrial:
-    ranges = settings["tuning"]["space"] | {"strength": settings["arms"][arm]["penalty"].get("strength")}
+def _trial(trial: dict[str, Any], ranges: Ranges) -> optuna.trial.FrozenTrial:
     values = trial["params"]
-    distributions: dict[str, optuna.distributions.BaseDistribution] = {
-        knob: optuna.distributions.FloatDistribution(float(ranges[knob]["low"]), float(ranges[knob]["high"]), log=True)
-        for knob in values
-    }
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {}
+    for knob, value in values.items():
+        low, high = ranges.get(knob, (value, value))  # params may have been edited since: the range holds the value too
+        distributions[knob] = optuna.distributions.FloatDistribution(min(low, value), max(high, value), log=True)
     failed = trial["state"] == "failed"
     return optuna.trial.create_trial(
         params=values,
@@ -43,5 +49,9 @@ def _trial(trial: dict[str, Any], settings: dict[str, Any], arm: str) -> optuna.
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
+    try:
+        storage = studies(Path("metrics/tune"), Path("params.yaml"))
+    except ValueError as error:
+        sys.exit(f"dashboard: {error}")
     print(f"optuna-dashboard on http://127.0.0.1:{port}/, end it with Ctrl-C", flush=True)
-    run_server(studies(Path("metrics/tune"), Path("params.yaml")), host="127.0.0.1", port=port)
+    run_server(storage, host="127.0.0.1", port=port)

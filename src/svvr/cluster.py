@@ -1,5 +1,6 @@
 """A Dask cluster as a concurrent.futures executor: workers like this process, data sent once, one clear error."""
 
+import functools
 import hashlib
 import logging
 import re
@@ -19,8 +20,9 @@ TIMEOUT = 20  # seconds to find the scheduler, and to find a worker
 class Cluster(Executor):
     """Submits to a Dask cluster; opened by `connect`."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, name: str) -> None:
         self._client, self._executor = client, client.get_executor()
+        self._name, self._own = name, identity()
         self._sent: list[tuple[Arrays, Any]] = []
 
     @property
@@ -30,9 +32,14 @@ class Cluster(Executor):
         return max(1, sum(threads.values()))
 
     def submit(self, compute: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit compute(units, data); data is sent once, however often it is submitted."""
+        """Submit compute(units, data); data is sent once, however often it is submitted.
+
+        The future raises ConnectionError where the worker is of another kind: workers may join at any time.
+        """
         units, data = args
-        future: Future[Any] = self._executor.submit(compute, units, self._remote(data), **kwargs)
+        future: Future[Any] = self._executor.submit(
+            _compute, self._own, self._name, compute, units, self._remote(data), **kwargs
+        )
         return future
 
     def _remote(self, data: Arrays) -> Any:
@@ -72,7 +79,7 @@ def connect(address: str) -> Iterator[Cluster]:
             raise ConnectionError(f"{name}, expected a scheduler with workers within {TIMEOUT} s") from None
         _refuse_others(name, client)
         try:
-            yield Cluster(client)
+            yield Cluster(client, name)
         except CancelledError:
             raise ConnectionError(f"{name}, whose scheduler is gone; finished runs are kept, run it again") from None
         except KilledWorker:
@@ -80,6 +87,12 @@ def connect(address: str) -> Iterator[Cluster]:
             raise ConnectionError(f"{name}, whose workers died again and again at the same runs; {kept}") from None
 
 
+def _compute(own: dict[str, str], name: str, compute: Callable[..., Any], units: Any, data: Any) -> Any:
+    _refuse_other(name, "that joined", identity(), own)
+    return compute(units, data)
+
+
+@functools.cache  # what this process runs, whatever happens to the files meanwhile
 def identity() -> dict[str, str]:
     """Return what a result depends on beside its unit and data: packages, processor and this package's sources."""
     digest = hashlib.sha256()
@@ -93,10 +106,11 @@ def _refuse_others(name: str, client: Any) -> None:
         found = client.run(identity)
     except ModuleNotFoundError as error:
         raise ConnectionError(f"{name}, whose workers cannot import {error.name}; expected svvr on each") from None
-    own = identity()
     for worker, theirs in found.items():
-        for key, value in own.items():
-            if theirs[key] != value:
-                raise ConnectionError(
-                    f"{name}, whose worker {worker} has {key} {theirs[key]}, expected {value} as here"
-                )
+        _refuse_other(name, worker, theirs, identity())
+
+
+def _refuse_other(name: str, worker: str, theirs: dict[str, str], own: dict[str, str]) -> None:
+    for key, value in own.items():
+        if theirs[key] != value:
+            raise ConnectionError(f"{name}, whose worker {worker} has {key} {theirs[key]}, expected {value} as here")

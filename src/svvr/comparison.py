@@ -435,7 +435,7 @@ def _flat(contrasts: Sequence[Record]) -> dict[str, Any]:
         if number == 0:
             flat |= {f"{name}_ci95_low": contrast["ci95_low"], f"{name}_ci95_high": contrast["ci95_high"]}
         flat[f"{name}_verdict"] = contrast["verdict"]
-    return dict(list(flat.items())[:11])
+    return flat
 
 
 def _arms(

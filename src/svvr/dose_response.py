@@ -13,13 +13,13 @@ def curves(runs: Sequence[Mapping[str, Any]], strengths: Sequence[float]) -> dic
     """Average each figure over the seeds of a strength.
 
     Args:
-        runs: records with `strength`, `seed` and the figures: losses in nats, the links as logarithms; None throughout
-            where a run failed.
+        runs: records with `strength`, `seed` and the figures: losses in nats, the links as logarithms; None where a
+            run failed, in the links also where it could not be measured.
         strengths: in the order of the result.
 
     Returns:
         For each figure its `mean`, `ci_low` and `ci_high` (95 % Student t), one value a strength; None where a run of
-        that strength failed, since the rest would be a selection.
+        that strength lacks it, since the rest would be a selection.
     """
     result: dict[str, dict[str, list[float | None]]] = {}
     for figure in FIGURES:

@@ -14,7 +14,7 @@ def platform() -> dict[str, str]:
 
 
 def describe() -> dict[str, list[dict[str, str | int]]]:
-    """Return the versions, processor capability and threads that determine the last digits of a result.
+    """Return what the last digits of a result depend on, and the machine that started the runs, with its cores.
 
     No stage depends on them, since they differ between machines. They stand in a list of one, which the tables of
     `dvc metrics show` leave out.
@@ -25,6 +25,5 @@ def describe() -> dict[str, list[dict[str, str | int]]]:
         **{name: importlib.metadata.version(name) for name in ("optuna", "mnist1d")},
         "machine": system.machine(),
         "workers": os.cpu_count() or 1,
-        "threads_per_worker": 1,
     }
     return {"provenance": [facts]}

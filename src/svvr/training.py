@@ -26,7 +26,6 @@ CURVES = (
     "gradient_norm_sd",
     "gradient_cosine",
 )
-SPLITS = ("x_train", "y_train", "x_validation", "y_validation")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+MODERATE = 1e6  # weights whose sixth power float32 still holds: beyond, a run has diverged, whatever the penalty says
+
 
 def gradient(name: str) -> Callable[[Tensor], Tensor]:
     """Find the gradient of a penalty.
@@ -16,18 +18,42 @@ def gradient(name: str) -> Callable[[Tensor], Tensor]:
         name: the file's name without its ending.
 
     Returns:
-        A function from weights (K, m, n) to the penalty's gradient, of the same shape.
+        A function from weights (K, m, n) to the penalty's gradient, of the same shape. Matrices that are not finite,
+        or so large that their sums are not, give NaN and do not reach the penalty.
 
     Raises:
-        ValueError: where no such penalty exists, or (from the returned function) where it returns another shape than
-            (K,) or a gradient that is not finite although the weights are.
+        ValueError: where no such penalty exists or its file lacks the function or a module; and, from the returned
+            function, where the penalty is no tensor (K,) that depends on the weights, or where its gradient has
+            another shape than the weights, or is not finite at weights of at most MODERATE.
     """
     try:
         module = importlib.import_module(f"svvr.penalties.{name}")
     except ModuleNotFoundError as error:
+        if error.name != f"svvr.penalties.{name}":
+            raise ValueError(f"penalty {name!r}: its file imports {error.name}, which is not installed") from error
         raise ValueError(f"penalty: got {name!r}, expected the name of a file in svvr/penalties") from error
-    closed_form: Callable[[Tensor], Tensor] | None = getattr(module, "gradient", None)
-    return closed_form or _by_autograd(name, module.penalty)
+    closed_form, penalty = getattr(module, "gradient", None), getattr(module, "penalty", None)
+    if penalty is None:
+        raise ValueError(f"penalty {name!r}: got a file without the function penalty(W), expected one")
+    compute: Callable[[Tensor], Tensor] = closed_form or _by_autograd(name, penalty)
+
+    def checked(W: Tensor) -> Tensor:
+        finite = torch.isfinite(W.sum((-2, -1)))
+        if not finite.all():
+            result = torch.full_like(W, torch.nan)
+            if finite.any():
+                result[finite] = checked(W[finite])
+            return result
+        result = compute(W)
+        if result.shape != W.shape:
+            expected = f"expected that of the weights, {tuple(W.shape)}"
+            raise ValueError(f"penalty {name!r}: got a gradient of shape {tuple(result.shape)}, {expected}")
+        broken = ~torch.isfinite(result.sum((-2, -1)))
+        if broken.any() and (W[broken].abs().amax((-2, -1)) <= MODERATE).any():
+            raise ValueError(f"penalty {name!r}: got a gradient that is not finite at finite weights {tuple(W.shape)}")
+        return result
+
+    return checked
 
 
 def _by_autograd(name: str, penalty: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -35,14 +61,16 @@ def _by_autograd(name: str, penalty: Callable[[Tensor], Tensor]) -> Callable[[Te
         with torch.enable_grad():
             leaf = W.detach().clone().requires_grad_()
             value = penalty(leaf)
+            shape = f"shape {tuple(W.shape[:-2])} for weights of shape {tuple(W.shape)}"
+            if not isinstance(value, Tensor):
+                raise ValueError(f"penalty {name!r}: got a {type(value).__name__}, expected a tensor of {shape}")
             if value.shape != W.shape[:-2]:
-                expected = f"expected {tuple(W.shape[:-2])} for weights of shape {tuple(W.shape)}"
-                raise ValueError(f"penalty {name!r}: got a value of shape {tuple(value.shape)}, {expected}")
+                raise ValueError(f"penalty {name!r}: got a value of shape {tuple(value.shape)}, expected {shape}")
+            if not value.requires_grad:
+                raise ValueError(
+                    f"penalty {name!r}: got a value without gradient, expected one computed from the weights"
+                )
             (result,) = torch.autograd.grad(value.sum(), leaf)
-        finite = torch.isfinite(result).all(-1).all(-1)
-        broken = ~finite & torch.isfinite(W).all(-1).all(-1)
-        if broken.any():
-            raise ValueError(f"penalty {name!r}: got a gradient that is not finite at finite weights {tuple(W.shape)}")
         return result
 
     return derived

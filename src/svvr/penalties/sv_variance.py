@@ -91,8 +91,7 @@ def gradient(W: Tensor) -> Tensor:
     """Compute the gradient of `penalty`.
 
     Args:
-        W: (..., m, n), float32 or float64, min(m, n) >= 2. A matrix that is not finite, or so large that sums over it
-            are not, gives NaN, and leaves its neighbours in the stack alone.
+        W: (..., m, n), float32 or float64, finite, min(m, n) >= 2.
 
     Returns:
         (..., m, n), of W's dtype.
@@ -103,13 +102,10 @@ def gradient(W: Tensor) -> Tensor:
     if W.ndim < 2 or min(W.shape[-2:]) < 2:
         raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
     k = min(W.shape[-2:])
-    finite = torch.isfinite(W.sum((-2, -1), keepdim=True))
-    safe = W if bool(finite.all()) else torch.where(finite, W, torch.eye(*W.shape[-2:], dtype=W.dtype, device=W.device))
-    Q = polar_factor(safe)
-    result = safe * Q
+    Q = polar_factor(W)
+    result = W * Q
     mean = result.sum((-2, -1), keepdim=True) / k  # trace(Q' W) is the sum of the singular values
-    torch.addcmul(safe, Q, mean, value=-1, out=result).mul_(2 / (k - 1))
-    return result if safe is W else torch.where(finite, result, torch.nan)
+    return torch.addcmul(W, Q, mean, value=-1, out=result).mul_(2 / (k - 1))
 
 
 def polar_factor(W: Tensor) -> Tensor:
