@@ -137,7 +137,7 @@ def polar_factor(W: Tensor) -> Tensor:
     if W.shape[-1] <= SMALL:
         return _by_eigenvectors(flat).view(W.shape)
     compute = _tall if W.shape[-2] > W.shape[-1] else _square
-    Q = compute(flat) if W.shape[-1] <= PANEL else torch.cat([compute(each) for each in flat.split(1)])
+    Q = compute(flat) if W.shape[-1] <= PANEL else torch.cat([compute(each) for each in torch.split(flat, 1)])
     # a common factor near 1 would weigh most where the singular values are nearly equal
     Q.mul_(math.sqrt(W.shape[-1]) / matrix_norm(Q, keepdim=True))
     return Q.view(W.shape)
