@@ -84,6 +84,8 @@ def imported(module: Path) -> set[str]:
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names.add("." + (node.module or ""))
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
@@ -97,6 +99,14 @@ def test_a_package_is_imported_in_one_place(package: str, allowed: set[str]) -> 
         path.stem for path in (ROOT / "src").rglob("*.py") if any(n.split(".")[0] == package for n in imported(path))
     }
     assert users == allowed
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src/svvr/penalties").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_a_penalty_imports_nothing_of_the_project(path: Path) -> None:
+    """Since stages depend on the penalty that they name, and cached results on its code, and on no further file."""
+    names = imported(path)
+    assert "torch" in {name.split(".")[0] for name in names}
+    assert not any(name.split(".")[0] in ("", "svvr", "stages", "tools") for name in names), names
 
 
 def test_src_imports_no_stage_prints_nothing_and_knows_no_path() -> None:
