@@ -36,7 +36,7 @@ def test_contrasts_become_pairs_and_links() -> None:
         "link": "generalisation",
         "pair_effects": [[1.0, 2.0], [3.0]],
     }
-    entry |= {"effect_percent": 2.0, "ci95_low": 1.0, "ci95_high": 3.0, "level": 0.95, "verdict": "opposite"}
+    entry |= {"effect_percent": 2.0, "ci_low": 1.0, "ci_high": 3.0, "level": 0.95, "verdict": "opposite"}
     unknown = {**entry, "link": "gradient_stability", "effect_percent": None}
     summary = {"contrasts": [entry, unknown]}
     assert [(row["study"], row["pair"], row["difference"]) for row in charts.paired(summary)] == [

@@ -126,7 +126,7 @@ def test_the_links_use_simultaneous_intervals_and_their_own_margins() -> None:
     assert first["level"] == pytest.approx(1 - 0.05 / 3) and first["equivalence_level"] == pytest.approx(1 - 0.1 / 3)
     general = contrast(summary({"regularized": [-0.03, -0.031, -0.029, -0.03]}))
     assert general["level"] == 0.95
-    assert first["ci95_high"] - first["ci95_low"] > general["ci95_high"] - general["ci95_low"]
+    assert first["ci_high"] - first["ci_low"] > general["ci_high"] - general["ci_low"]
     assert first["sampling_se_percent"] is None and general["sampling_se_percent"] is not None
 
 
@@ -249,7 +249,7 @@ def test_one_study_has_no_interval() -> None:
     result = summary({"regularized": [-0.03]})
     first = contrast(result)
     assert first["effect_percent"] == pytest.approx(100 * math.expm1(-0.03)) and first["verdict"] == "no verdict"
-    assert all(first[f"{name}_{end}"] is None for name in ("ci90", "ci95") for end in ("low", "high"))
+    assert all(first[f"{name}_{end}"] is None for name in ("equivalence_ci", "ci") for end in ("low", "high"))
     assert "no interval from one study" in first["sentence"]
     assert comparison.verdict_table(result).splitlines()[1].split()[-3:] == ["-", "no", "verdict"]
 
@@ -370,11 +370,11 @@ def test_every_figure_of_a_contrast_by_hand() -> None:
     ):
         found, studies = contrast(result, link), d.mean(1)
         assert found["effect_percent"] == pytest.approx(100 * math.expm1(studies.mean()))
-        for name, level in zip(("ci90", "ci95"), levels, strict=True):
+        for name, level in zip(("equivalence_ci", "ci"), levels, strict=True):
             low, high = stats.t.interval(level, 4, studies.mean(), stats.sem(studies))
             assert found[f"{name}_low"] == pytest.approx(100 * math.expm1(low))
             assert found[f"{name}_high"] == pytest.approx(100 * math.expm1(high))
-        assert found["p_better"] == pytest.approx((d < 0).mean())
+        assert found["given_these_winners"]["p_better"] == pytest.approx((d < 0).mean())
         assert found["study_sd_percent"] == pytest.approx(100 * studies.std(ddof=1))
         np.testing.assert_allclose(found["study_effects"], 100 * np.expm1(studies))
         np.testing.assert_allclose(found["pair_effects"], 100 * np.expm1(d))
@@ -437,7 +437,7 @@ def test_the_flat_figures_come_first_and_are_few() -> None:
     result = summary({"regularized": [-0.03, -0.031, -0.029, -0.03]})
     flat = [key for key, value in result.items() if not isinstance(value, list)]
     assert list(result)[: len(flat)] == flat and len(flat) == 9 and flat[-1] == "selection"
-    assert flat[:4] == [f"regularized_vs_baseline_{end}" for end in ("percent", "ci95_low", "ci95_high", "verdict")]
+    assert flat[:4] == [f"regularized_vs_baseline_{end}" for end in ("percent", "ci_low", "ci_high", "verdict")]
 
 
 def test_the_table_fits_a_terminal() -> None:

@@ -49,7 +49,7 @@ def tune(arms=ARMS, studies=3, trials=8, failed=0):
 
 def contrast(arm, reference, link, verdict, studies=4, seeds=3, known=True):
     study_effects = [-3.0 + study for study in range(studies)]
-    interval = {"ci90_low": -3.0, "ci90_high": 1.0, "ci95_low": -4.0, "ci95_high": 2.0}
+    interval = {"equivalence_ci_low": -3.0, "equivalence_ci_high": 1.0, "ci_low": -4.0, "ci_high": 2.0}
     entry = {"arm": arm, "reference": reference, "link": link, "margin_percent": 2.0, "verdict": verdict}
     entry |= {"effect_percent": -1.0, "study_effects": study_effects, **interval}
     entry |= {"n_studies": studies, "n_pairs": studies * seeds}
@@ -304,7 +304,7 @@ def test_links_draws_every_verdict_and_interval():
 def test_an_effect_without_interval_is_drawn():
     record = summary()
     for entry in record["contrasts"]:
-        entry |= dict.fromkeys(("ci90_low", "ci90_high", "ci95_low", "ci95_high"))
+        entry |= dict.fromkeys(("equivalence_ci_low", "equivalence_ci_high", "ci_low", "ci_high"))
     assert all(len(ax.lines) == 3 for ax in figures.links(record).axes)  # two dots and the line at 0
     assert all(len(ax.patches) == 1 for ax in figures.paired(record).axes)
 

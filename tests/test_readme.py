@@ -22,7 +22,7 @@ FIRST = (CONTRASTS[0]["arm"], CONTRASTS[0]["reference"])
 
 
 def effect(contrast: dict[str, Any]) -> str:
-    return f"{contrast['effect_percent']:+.2f} % ({contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f}"
+    return f"{contrast['effect_percent']:+.2f} % ({contrast['ci_low']:+.2f} to {contrast['ci_high']:+.2f}"
 
 
 def verdict(contrast: dict[str, Any]) -> str:

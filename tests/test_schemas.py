@@ -32,8 +32,8 @@ OTHER = {
 CONTRAST = {
     "arm": "a", "reference": "b", "link": "generalisation", "margin_percent": 1.0, "equivalence_level": 0.9,
     "level": 0.95, "n_studies": 1, "n_pairs": 1, "studies_needed": None,
-    "effect_percent": -1.0, "ci90_low": None, "ci90_high": None,
-    "ci95_low": None, "ci95_high": None, "verdict": "no verdict", "study_effects": [-1.0], "pair_effects": [[-1.0]],
+    "effect_percent": -1.0, "equivalence_ci_low": None, "equivalence_ci_high": None,
+    "ci_low": None, "ci_high": None, "verdict": "no verdict", "study_effects": [-1.0], "pair_effects": [[-1.0]],
     "flags": [],
 }  # fmt: skip
 DOSE = {"mean": [1.0, 2.0], "ci_low": [0.5, 1.5], "ci_high": [1.5, 2.5]}
@@ -133,9 +133,9 @@ def test_whatever_is_missing_or_of_another_type_is_refused_by_name(
         (schemas.Diagnosis, ("runs", 0, "smoothness"), 1e308, "smoothness: got 1e+308, expected less than 500"),
         (
             schemas.Summary,
-            ("contrasts", 0, "ci95_low"),
+            ("contrasts", 0, "ci_low"),
             1.0,
-            "ci95_high: got nothing, expected both ends of an",
+            "ci_high: got nothing, expected both ends of an",
         ),
         (schemas.Training, ("runs", 1, "seed"), 3, "runs.1: got 'study 0, seed 3 twice', expected each run once"),
         (schemas.Training, ("runs", 0, "test_loss"), None, "runs.0.test_loss: got nothing, expected a number, since"),

@@ -12,7 +12,7 @@ def texts(effect: float = -1.0, torch: str = "2.13.0", loss: float = 1.0) -> ver
     contrast = {"arm": "a", "reference": "b", "link": "generalisation", "effect_percent": effect}
     return {
         "metrics/provenance/a.json": json.dumps({"provenance": [{"torch": torch, "workers": 2}]}),
-        "metrics/summary.json": json.dumps({"contrasts": [contrast | {"ci95_low": -2.0, "ci95_high": 0.5}]}),
+        "metrics/summary.json": json.dumps({"contrasts": [contrast | {"ci_low": -2.0, "ci_high": 0.5}]}),
         "metrics/train/a.json": json.dumps({"loss": loss}),
     }
 

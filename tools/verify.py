@@ -54,7 +54,7 @@ def outside(committed: Texts, recomputed: Texts) -> list[str]:
     old, new = (json.loads(texts["metrics/summary.json"])["contrasts"] for texts in (committed, recomputed))
     lines = []
     for one, two in zip(old, new, strict=True):
-        low, high, effect = one["ci95_low"], one["ci95_high"], two["effect_percent"]
+        low, high, effect = one["ci_low"], one["ci_high"], two["effect_percent"]
         if low is not None and (effect is None or not low <= effect <= high):
             subject = f"{one['arm']} vs {one['reference']}, {one['link']}"
             lines.append(f"{subject}: got an effect of {effect} %, expected one from {low:.2f} to {high:.2f} %")

@@ -66,8 +66,8 @@ def links(summary: Record) -> Rows:
             "contrast": _contrast(entry),
             "link": entry["link"].replace("_", " "),
             "effect": entry["effect_percent"],
-            "low": entry["ci95_low"],
-            "high": entry["ci95_high"],
+            "low": entry["ci_low"],
+            "high": entry["ci_high"],
             "level": f"{100 * entry['level']:.3g} %",
             "verdict": entry["verdict"],
         }

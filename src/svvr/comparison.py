@@ -195,7 +195,9 @@ def compare(
         return {**result, **_unknown(len({run["study"] for run in of_arm["runs"]}), failed)}
     effects = [math.fsum(study) / len(study) for study in by_study]
     pairs: Floats = np.array([d for study in by_study for d in study])
-    intervals = {name: statistics.mean_interval(effects, each) for name, each in (("ci90", inner), ("ci95", outer))}
+    intervals = {
+        name: statistics.mean_interval(effects, each) for name, each in (("equivalence_ci", inner), ("ci", outer))
+    }
     smoke = len(effects) < statistics.MIN_STUDIES or min(map(len, by_study)) < statistics.MIN_SEEDS
     decision = "no verdict" if smoke else statistics.verdict(effects, margin, inner, outer)
     needed = None
@@ -203,17 +205,19 @@ def compare(
         needed = statistics.studies_needed(
             float(np.mean(effects)), float(np.std(effects, ddof=1)), margin, inner, outer
         )
+    given_these_winners = None
+    if len(pairs) > 1:
+        given_these_winners = {"p_better": statistics.p_better(pairs), **statistics.given_these_winners(pairs)}
     return {
         **result,
         "n_studies": len(effects),
         "n_pairs": len(pairs),
-        "effect_percent": percent(intervals["ci95"][0]),
+        "effect_percent": percent(intervals["ci"][0]),
         **{
             f"{name}_{end}": percent(v[i]) if len(effects) > 1 else None  # one study has no interval
             for name, v in intervals.items()
             for i, end in ((1, "low"), (2, "high"))
         },
-        "p_better": statistics.p_better(pairs),
         "verdict": decision,
         "reason": "fewer than 3 studies or 2 seeds: a smoke run" if smoke else None,
         "studies_needed": needed,
@@ -221,7 +225,7 @@ def compare(
         "study_effects": [percent(d) for d in effects],
         "pair_effects": [[percent(d) for d in study] for study in by_study],
         "sampling_se_percent": None,
-        "given_these_winners": statistics.given_these_winners(pairs) if len(pairs) > 1 else None,
+        "given_these_winners": given_these_winners,
     }
 
 
@@ -248,7 +252,7 @@ def _margin(params: Params, link: str) -> float:
 
 def _unknown(n_studies: int, reason: str) -> dict[str, Any]:
     """Return the figures of a contrast that cannot be judged."""
-    figures = ("n_pairs", "effect_percent", "ci90_low", "ci90_high", "ci95_low", "ci95_high", "p_better")
+    figures = ("n_pairs", "effect_percent", "equivalence_ci_low", "equivalence_ci_high", "ci_low", "ci_high")
     return {
         "n_studies": n_studies,
         **dict.fromkeys((*figures, "studies_needed", "study_sd_percent", "sampling_se_percent", "given_these_winners")),
@@ -361,8 +365,8 @@ def sentence(contrast: Record, trials: int) -> str:
     if contrast["effect_percent"] is None:
         return f"{subject}: no verdict, since {contrast['reason']}."
     interval = "no interval from one study"
-    if contrast["ci95_low"] is not None:
-        ends = f"{contrast['ci95_low']:+.2f} to {contrast['ci95_high']:+.2f}"
+    if contrast["ci_low"] is not None:
+        ends = f"{contrast['ci_low']:+.2f} to {contrast['ci_high']:+.2f}"
         interval = f"{100 * contrast['level']:.3g} % interval {ends}; {contrast['n_studies']} studies"
     result = (
         f"{subject}: the {FIGURES[contrast['link']]} changes by {contrast['effect_percent']:+.2f} % "
@@ -433,7 +437,7 @@ def _flat(contrasts: Sequence[Record]) -> dict[str, Any]:
         name = f"{contrast['arm']}_vs_{contrast['reference']}"
         flat[f"{name}_percent"] = contrast["effect_percent"]
         if number == 0:
-            flat |= {f"{name}_ci95_low": contrast["ci95_low"], f"{name}_ci95_high": contrast["ci95_high"]}
+            flat |= {f"{name}_ci_low": contrast["ci_low"], f"{name}_ci_high": contrast["ci_high"]}
         flat[f"{name}_verdict"] = contrast["verdict"]
     return flat
 
@@ -501,7 +505,7 @@ def _rows(contrasts: Sequence[Record]) -> Iterator[tuple[str, ...]]:
             f"{_words(c['arm'])} vs {_words(c['reference'])}",
             c["link"].replace("_", " "),
             f"{c['effect_percent']:+.2f} %" if c["effect_percent"] is not None else "-",
-            f"{c['ci95_low']:+.2f} to {c['ci95_high']:+.2f}" if c["ci95_low"] is not None else "-",
+            f"{c['ci_low']:+.2f} to {c['ci_high']:+.2f}" if c["ci_low"] is not None else "-",
             c["verdict"],
             needed if c["verdict"] == "inconclusive" else "",
         )

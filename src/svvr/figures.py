@@ -299,8 +299,8 @@ def _pairs(ax: Axes, contrast: Record, color: str) -> None:
     means = contrast["study_effects"]
     ax.scatter(range(len(means)), means, s=34, marker="D", color=color, edgecolors="black", gid="studies")
     ax.axhline(contrast["effect_percent"], color=color)
-    if contrast["ci95_low"] is not None and contrast["ci95_high"] is not None:
-        ax.axhspan(contrast["ci95_low"], contrast["ci95_high"], color=color, **BAND)
+    if contrast["ci_low"] is not None and contrast["ci_high"] is not None:
+        ax.axhspan(contrast["ci_low"], contrast["ci_high"], color=color, **BAND)
     ax.set_xlim(-0.5, len(means) - 0.5)
 
 
@@ -366,7 +366,7 @@ def _forest(ax: Axes, contrast: Record, row: int, color: str) -> None:
         verdict = "no verdict"
     else:
         ax.plot(contrast["effect_percent"], row, "o", color=color, markeredgecolor="black", markersize=6, zorder=4)
-        for level, width in (("ci95", 1.2), ("ci90", 4.0)):
+        for level, width in (("ci", 1.2), ("equivalence_ci", 4.0)):
             ends = contrast[f"{level}_low"], contrast[f"{level}_high"]
             if None not in ends:
                 ax.plot(ends, (row, row), color=color, linewidth=width, zorder=3)

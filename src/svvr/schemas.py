@@ -242,10 +242,10 @@ class Contrast(Schema):
     n_pairs: Count | None
     studies_needed: Count | None
     effect_percent: float | None
-    ci90_low: float | None
-    ci90_high: float | None
-    ci95_low: float | None
-    ci95_high: float | None
+    equivalence_ci_low: float | None
+    equivalence_ci_high: float | None
+    ci_low: float | None
+    ci_high: float | None
     verdict: Verdict
     study_effects: list[float]
     pair_effects: list[list[float]]
@@ -253,7 +253,7 @@ class Contrast(Schema):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for low, high in (("ci90_low", "ci90_high"), ("ci95_low", "ci95_high")):
+        for low, high in (("equivalence_ci_low", "equivalence_ci_high"), ("ci_low", "ci_high")):
             if (getattr(self, low) is None) != (getattr(self, high) is None):
                 raise refusal(getattr(self, high), "both ends of an interval or none", high)
         return self
