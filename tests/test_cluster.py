@@ -80,10 +80,12 @@ def test_a_worker_of_another_kind_is_refused(address: str, monkeypatch: pytest.M
     cluster.identity.cache_clear()
 
 
-def test_a_worker_of_another_kind_that_joins_later_is_refused(address: str, tiny_data: Arrays) -> None:
+def test_a_worker_of_another_kind_that_joins_later_is_refused(
+    address: str, tiny_data: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = cluster.identity() | {"svvr": "0"}
     with execution.workers() as executor:
-        assert isinstance(executor, cluster.Cluster)
-        executor._own = executor._own | {"svvr": "0"}  # what it compares with, so that each worker is one that differs
+        monkeypatch.setattr(cluster, "identity", lambda: own)  # here alone, so that now each worker is one that differs
         with pytest.raises(ConnectionError, match=r"whose worker that joined has svvr \w+, expected 0 as here"):
             execution.evaluate(RUNS, WORK, tiny_data, executor)
 

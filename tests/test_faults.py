@@ -312,7 +312,7 @@ def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
 @pytest.mark.parametrize(
     "body,message",
     [
-        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected shape \(\d+,\)"),
+        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected \(\d+,\)"),
         ("return (W.sum((-2, -1)) * 0 - 1).sqrt()", "penalty 'mine': got a gradient that is not finite at finite"),
     ],
 )

@@ -22,7 +22,7 @@ class Cluster(Executor):
 
     def __init__(self, client: Any, name: str) -> None:
         self._client, self._executor = client, client.get_executor()
-        self._name, self._own = name, identity()
+        self._name = name
         self._sent: list[tuple[Arrays, Any]] = []
 
     @property
@@ -38,7 +38,7 @@ class Cluster(Executor):
         """
         units, data = args
         future: Future[Any] = self._executor.submit(
-            _compute, self._own, self._name, compute, units, self._remote(data), **kwargs
+            _compute, identity(), self._name, compute, units, self._remote(data), **kwargs
         )
         return future
 

@@ -61,11 +61,12 @@ def _by_autograd(name: str, penalty: Callable[[Tensor], Tensor]) -> Callable[[Te
         with torch.enable_grad():
             leaf = W.detach().clone().requires_grad_()
             value = penalty(leaf)
-            shape = f"shape {tuple(W.shape[:-2])} for weights of shape {tuple(W.shape)}"
             if not isinstance(value, Tensor):
-                raise ValueError(f"penalty {name!r}: got a {type(value).__name__}, expected a tensor of {shape}")
+                expected = f"expected a tensor of shape {tuple(W.shape[:-2])}"
+                raise ValueError(f"penalty {name!r}: got a {type(value).__name__}, {expected}")
             if value.shape != W.shape[:-2]:
-                raise ValueError(f"penalty {name!r}: got a value of shape {tuple(value.shape)}, expected {shape}")
+                expected = f"expected {tuple(W.shape[:-2])} for weights of shape {tuple(W.shape)}"
+                raise ValueError(f"penalty {name!r}: got a value of shape {tuple(value.shape)}, {expected}")
             if not value.requires_grad:
                 raise ValueError(
                     f"penalty {name!r}: got a value without gradient, expected one computed from the weights"
