@@ -19,8 +19,11 @@ import numpy as np
 import torch
 
 from benchmarks import reference
-from svvr import data, diagnosis, execution, training
+from svvr.data.make import make as data
+from svvr.learn import train as training
+from svvr.measure import unit as diagnosis
 from svvr.penalties import sv_variance
+from svvr.run import evaluate as execution
 
 THREADS = os.cpu_count() or 1
 

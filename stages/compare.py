@@ -3,8 +3,11 @@
 import sys
 from pathlib import Path
 
-from svvr import comparison, records, schemas, stage
-from svvr.params import Params
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.judge import contrasts as comparison
+from svvr.judge import schemas
+from svvr.run import stage
 
 SUMMARY = Path("metrics/summary.json")
 

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from svvr import diagnosis, execution, records, schemas, splits, stage
-from svvr.params import Params
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.data import read as splits
+from svvr.judge import schemas
+from svvr.measure import unit as diagnosis
+from svvr.run import evaluate as execution
+from svvr.run import stage
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 ARM = stage.arm("diagnose")

@@ -3,9 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from svvr import diagnosis, dose_response, execution, records, splits, stage, training
-from svvr.params import Params
-from svvr.seeds import derive
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.core.seeds import derive
+from svvr.data import read as splits
+from svvr.judge import dose as dose_response
+from svvr.learn import train as training
+from svvr.measure import unit as diagnosis
+from svvr.run import evaluate as execution
+from svvr.run import stage
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 

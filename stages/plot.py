@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from svvr import charts, figures, records, schemas, stage
-from svvr.params import Params
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.judge import schemas
+from svvr.run import stage
+from svvr.show import charts, figures
 
 SUMMARY, DOSE, REPLICATION = (Path("metrics", f"{name}.json") for name in ("summary", "dose_response", "replicate"))
 

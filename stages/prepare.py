@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from svvr import data, records, stage
-from svvr.params import Params
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.data.make import make as data
+from svvr.run import stage
 
 
 def main(params: Params) -> None:

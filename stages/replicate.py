@@ -3,9 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from svvr import execution, records, replication, splits, stage, training
-from svvr.params import Params
-from svvr.seeds import derive
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.core.seeds import derive
+from svvr.data import read as splits
+from svvr.judge import replication
+from svvr.learn import train as training
+from svvr.run import evaluate as execution
+from svvr.run import stage
 
 DEVELOPMENT = Path("data/dev.npz")
 

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from svvr import arms, execution, provenance, records, schemas, splits, stage, training
-from svvr.params import Params
-from svvr.seeds import final_seeds
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.core.seeds import final_seeds
+from svvr.data import read as splits
+from svvr.judge import schemas
+from svvr.learn import spec as arms
+from svvr.learn import train as training
+from svvr.run import evaluate as execution
+from svvr.run import platform as provenance
+from svvr.run import stage
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 ARM = stage.arm("train")

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
 
-from svvr import arms, execution, records, splits, stage, training, tuning
-from svvr.params import Params
+from svvr.core import files as records
+from svvr.core.params import Params
+from svvr.data import read as splits
+from svvr.learn import spec as arms
+from svvr.learn import train as training
+from svvr.run import evaluate as execution
+from svvr.run import stage
+from svvr.search import studies as tuning
 
 DATA = Path("data/dev.npz")
 ARM = stage.arm("tune")

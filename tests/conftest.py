@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from svvr.records import Arrays
+from svvr.core.files import Arrays
 from tests.copies import ALL, Copy
 
 

@@ -7,7 +7,7 @@ import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import MultipleInvalid
 
-from svvr import params
+from svvr.core import params
 
 
 def lock(path: Path) -> None:

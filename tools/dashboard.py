@@ -7,9 +7,9 @@ from typing import Any
 import optuna
 from optuna_dashboard import run_server
 
-from svvr import params as parameters
-from svvr import schemas
-from svvr.tuning import Ranges
+from svvr.core import params as parameters
+from svvr.judge import schemas
+from svvr.search.studies import Ranges
 
 
 def studies(folder: Path, params: Path) -> optuna.storages.InMemoryStorage:

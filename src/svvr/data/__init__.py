@@ -1,0 +1,1 @@
+"""MNIST-1D: made once, read everywhere."""

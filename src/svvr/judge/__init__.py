@@ -1,0 +1,1 @@
+"""From records to effects and verdicts: nothing here trains, draws or words."""

@@ -1,0 +1,160 @@
+"""Study effects, intervals and the verdict. An effect d is a difference of logarithms; the study is the unit."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from svvr.core.seeds import derive
+
+Floats = npt.NDArray[np.float64]
+MIN_STUDIES, MIN_SEEDS = 3, 2  # fewer are a smoke run
+MAX_STUDIES_NEEDED = 1000
+N_SIGN_FLIPS = 10_000
+
+
+def mean_interval(values: Sequence[float] | Floats, level: float) -> tuple[float, float, float]:
+    """Compute a mean and its Student t interval.
+
+    Args:
+        values: (n,) independent values.
+        level: confidence in (0, 1).
+
+    Returns:
+        Mean, low and high; with a single value all three are that value.
+
+    Raises:
+        ValueError: without values, where one is not finite, or for a level outside (0, 1).
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"values of an interval: got {array!r:.80}, expected at least one finite number")
+    if not 0 < level < 1:
+        raise ValueError(f"level of an interval: got {level}, expected a number between 0 and 1")
+    mean = float(array.mean())
+    if len(array) == 1:
+        return mean, mean, mean
+    half = half_width(float(array.std(ddof=1)), len(array), level)
+    return mean, mean - half, mean + half
+
+
+def half_width(sd: float, n: int, level: float) -> float:
+    """Return half the length of a Student t interval of a mean of n values with standard deviation sd."""
+    return float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
+
+
+def simultaneous_level(level: float, n: int) -> float:
+    """Return the level of each of n intervals that hold together at the given level (Bonferroni)."""
+    return 1 - (1 - level) / n
+
+
+def verdict(study_effects: Sequence[float], margin: float, equivalence_level: float, level: float) -> str:
+    """Decide by the rule that was fixed before the runs; lower is better.
+
+    Args:
+        study_effects: (studies,) differences of logarithms, arm minus reference.
+        margin: relative; effects within ln(1 + margin) count as practically equal.
+        equivalence_level: confidence of the interval that must lie inside the margin.
+        level: confidence of the interval that must exclude 0.
+
+    Returns:
+        In this order `not supported` (practically equal), `supported` (below 0), `opposite` (above 0) or
+        `inconclusive`; `no verdict` for fewer than MIN_STUDIES.
+    """
+    if len(study_effects) < MIN_STUDIES:
+        return "no verdict"
+    inner, outer = (mean_interval(study_effects, each) for each in (equivalence_level, level))
+    return _decide(inner, outer, math.log1p(margin))
+
+
+def _decide(inner: tuple[float, float, float], outer: tuple[float, float, float], bound: float) -> str:
+    if -bound < inner[1] and inner[2] < bound:
+        return "not supported"
+    if outer[2] < 0:
+        return "supported"
+    if outer[1] > 0:
+        return "opposite"
+    return "inconclusive"
+
+
+def studies_needed(mean: float, sd: float, margin: float, equivalence_level: float, level: float) -> int | None:
+    """Return the smallest number of studies that would decide, were mean and sd to stay as observed.
+
+    None where MAX_STUDIES_NEEDED would not.
+    """
+    for n in range(MIN_STUDIES, MAX_STUDIES_NEEDED + 1):
+        inner, outer = (half_width(sd, n, each) for each in (equivalence_level, level))
+        if _decide((mean, mean - inner, mean + inner), (mean, mean - outer, mean + outer), math.log1p(margin)) != (
+            "inconclusive"
+        ):
+            return n
+    return None
+
+
+def given_these_winners(pairs: Floats) -> dict[str, float]:
+    """Test all pairs as if the winners were fixed; this ignores that tuning is random, and never decides.
+
+    Args:
+        pairs: (n,) differences of logarithms, n >= 2.
+
+    Returns:
+        Two-sided p-values of the paired t test, Wilcoxon's signed-rank test and the sign-flip permutation test.
+    """
+    if not np.any(pairs):
+        return {"paired_t_p": 1.0, "wilcoxon_p": 1.0, "sign_flip_p": 1.0}
+    sd = float(pairs.std(ddof=1))
+    t = math.inf if sd == 0 else float(pairs.mean()) / (sd / math.sqrt(len(pairs)))
+    signs = np.random.default_rng(derive("sign_flip", len(pairs))).choice([-1.0, 1.0], (N_SIGN_FLIPS, len(pairs)))
+    extreme = np.abs(signs @ pairs) >= abs(float(pairs.sum())) * (1 - 1e-12)
+    return {
+        "paired_t_p": 2 * float(stats.t.sf(abs(t), len(pairs) - 1)),
+        "wilcoxon_p": float(stats.wilcoxon(pairs).pvalue),
+        "sign_flip_p": (1 + float(extreme.sum())) / (1 + N_SIGN_FLIPS),  # the observed signs are one of the flips
+    }
+
+
+def p_better(pairs: Floats) -> float:
+    """Return the share of pairs in which the arm's figure is lower than the reference's, ties counting half."""
+    return float(((pairs < 0) + 0.5 * (pairs == 0)).mean())
+
+
+def expected_best(losses: Sequence[float | None]) -> list[float | None]:
+    """Return the expected lowest loss of n of the trials, for n = 1 up to all of them.
+
+    The unbiased form: the mean over all subsets of n trials, without replacement. A failed trial (None) uses up its
+    place in the budget; subsets of failed trials alone have no lowest loss and are left out.
+
+    Args:
+        losses: (N,) objectives in any order, nats.
+
+    Returns:
+        (N,) expectations, None where no trial is complete.
+
+    Source: Tang et al. 2020 (arXiv 2004.05325), after Dodge et al. 2019 (arXiv 1909.03004).
+    """
+    complete = sorted(loss for loss in losses if loss is not None)
+    N, failed = len(losses), len(losses) - len(complete)
+    if not complete:
+        return [None] * N
+    curve: list[float | None] = []
+    for n in range(1, N + 1):
+        # the i-th lowest is the best of a subset if the other n - 1 come from the N - 1 - i above it
+        counts = [math.comb(N - 1 - i, n - 1) for i in range(len(complete))]
+        total = math.comb(N, n) - math.comb(failed, n)
+        curve.append(math.fsum(loss * (count / total) for loss, count in zip(complete, counts, strict=True)))
+    return curve
+
+
+def sampling_error(arm: Floats, reference: Floats) -> float:
+    """Return the standard error that the finite test split gives to the mean over studies of ln(arm / reference).
+
+    By the delta method, paired over examples.
+
+    Args:
+        arm: (studies, n_test) per-example losses of the arm, averaged over a study's runs.
+        reference: (studies, n_test) the same of the reference.
+    """
+    relative = (arm / arm.mean(1, keepdims=True) - reference / reference.mean(1, keepdims=True)).mean(0)
+    return float(relative.std(ddof=1) / math.sqrt(len(relative)))

@@ -1,0 +1,1 @@
+"""What penalties share: parts that several files of this package may import."""

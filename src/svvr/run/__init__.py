@@ -1,0 +1,1 @@
+"""How work is run: stages, units on workers, the result cache, what determines a result."""

@@ -1,0 +1,171 @@
+"""Units of work: order, chunks, and a cache that is never believed blindly."""
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from svvr.core.files import Arrays
+from svvr.run import cache, cluster
+from svvr.run import evaluate as execution
+from svvr.run.evaluate import Work, evaluate, workers
+
+
+@dataclass(frozen=True)
+class Square:
+    value: int
+    kind: str = "a"
+    nested: "Square | None" = None
+
+
+calls: list[list[int]] = []
+
+
+def square(units: Sequence[Square], data: Arrays) -> list[Arrays]:
+    calls.append([unit.value for unit in units])
+    return [{"result": np.array(unit.value**2 + data["offset"])} for unit in units]
+
+
+WORK = Work(square, lambda unit: ["svvr.core.seeds"], lambda unit: unit.kind, chunk=3)
+DATA: Arrays = {"offset": np.array(10)}
+
+
+def results(units: Sequence[Square], folder: Path | None = None, data: Arrays = DATA) -> list[int]:
+    calls.clear()
+    with ThreadPoolExecutor(2) as executor:
+        return [int(each["result"]) for each in evaluate(units, WORK, data, executor, folder)]
+
+
+UNITS = [Square(5), Square(1, "b"), Square(7), Square(2), Square(3, "b"), Square(4), Square(6), Square(8)]
+
+
+def test_results_come_in_the_order_of_units_and_stacks_hold_like_units() -> None:
+    assert results(UNITS) == [unit.value**2 + 10 for unit in UNITS]
+    kinds = {unit.value: unit.kind for unit in UNITS}
+    assert all(len({kinds[value] for value in call}) == 1 and len(call) <= 3 for call in calls)
+    assert sorted(value for call in calls for value in call) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_finished_units_are_looked_up(tmp_path: Path) -> None:
+    results(UNITS[:4], tmp_path)
+    assert results(UNITS, tmp_path) == results(UNITS)
+    results(UNITS[:4], tmp_path)
+    assert calls == []
+
+
+def test_another_spec_or_other_data_is_another_unit(tmp_path: Path) -> None:
+    results([Square(5)], tmp_path)
+    for units, data in (
+        ([Square(5, "b")], DATA),
+        ([Square(5, nested=Square(5))], DATA),
+        ([Square(5)], {"offset": np.array(11)}),
+        ([Square(5)], {"other": np.array(1), "offset": np.array(10)}),
+    ):
+        results(units, tmp_path, data)
+        assert len(calls) == 1
+
+
+def test_code_and_platform_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = execution.unit_key(Square(1), ["svvr.core.seeds"], DATA)
+    assert key != execution.unit_key(Square(1), ["svvr.core.seeds", "svvr.core.files"], DATA)
+    monkeypatch.setattr(execution, "_source_hash", lambda name: "edited")
+    edited = execution.unit_key(Square(1), ["svvr.core.seeds"], DATA)
+    monkeypatch.setattr(execution, "platform", lambda: {"torch": "0"})
+    assert len({key, edited, execution.unit_key(Square(1), ["svvr.core.seeds"], DATA)}) == 3
+    assert len(execution.unit_key(Square(1), [], {"x": np.arange(3)})) == 64
+
+
+def test_a_unit_may_hold_an_array() -> None:
+    @dataclass(frozen=True)
+    class Unit:
+        weights: object
+
+    keys = [execution.unit_key(Unit(np.array(values)), [], DATA) for values in ([1, 2], [1, 3])]
+    assert keys[0] != keys[1]
+
+
+def test_a_damaged_or_foreign_entry_is_dropped_with_a_warning(tmp_path: Path) -> None:
+    expected = results([Square(1), Square(2)], tmp_path)
+    one, two = sorted(tmp_path.glob("*/*.npz"))
+    whole = one.read_bytes()
+    damages = [whole[:50], b"", whole.replace(b"seal", b"SEAL")]
+    for content in damages:
+        one.write_bytes(content)
+        with pytest.warns(UserWarning, match="result cache: dropped a damaged entry"):
+            assert results([Square(1), Square(2)], tmp_path) == expected
+        assert len(calls) == 1
+    shutil.copy(two, one)  # intact, but the result of another unit
+    with pytest.warns(UserWarning, match="expected the result of another unit or other bytes"):
+        assert results([Square(1), Square(2)], tmp_path) == expected
+
+
+def test_the_cache_is_bounded_and_keeps_what_was_used_last(tmp_path: Path) -> None:
+    results([Square(value) for value in range(6)], tmp_path)
+    entries = list(tmp_path.glob("*/*.npz"))
+    size = entries[0].stat().st_size
+    for age, path in enumerate(entries):
+        os.utime(path, (1000 - age, 1000 - age))
+    results([Square(5)], tmp_path)  # a look-up is a use
+    cache.prune(tmp_path, 3 * size)
+    assert len(list(tmp_path.glob("*/*.npz"))) == 3
+    results([Square(5)], tmp_path)
+    assert calls == []
+
+
+def test_an_error_of_a_unit_reaches_the_caller() -> None:
+    def fail(units: Sequence[Square], data: Arrays) -> list[Arrays]:
+        raise ValueError("this unit cannot be computed")
+
+    with ThreadPoolExecutor(2) as executor, pytest.raises(ValueError, match="this unit cannot be computed"):
+        evaluate(UNITS, Work(fail, lambda unit: [], lambda unit: 0), DATA, executor)
+
+
+def test_progress_counts_every_unit_once(tmp_path: Path) -> None:
+    counts: list[int] = []
+    results(UNITS[:3], tmp_path)
+    with ThreadPoolExecutor(2) as executor:
+        evaluate(UNITS, WORK, DATA, executor, tmp_path, counts.append)
+    assert counts[0] == 3 and sum(counts) == len(UNITS)
+
+
+def test_an_unknown_module_is_named() -> None:
+    with pytest.raises(ValueError, match=r"module of a unit: got 'svvr\.gone'"):
+        execution.unit_key(Square(1), ["svvr.gone"], DATA)
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("nonsense://nowhere:1", "garbage", "tcp://[bad", "tcp://a:b", "http://x:1"):
+        monkeypatch.setenv("SVVR_SCHEDULER", address)
+        expected = re.escape(f"SVVR_SCHEDULER: got {address!r}, expected tcp://host:port")
+        with pytest.raises(ConnectionError, match=expected), workers():
+            pass
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    monkeypatch.setenv("SVVR_SCHEDULER", "tcp://127.0.0.1:1")
+    expected = "SVVR_SCHEDULER: got 'tcp://127.0.0.1:1', expected a scheduler that answers"
+    with pytest.raises(ConnectionError, match=expected), workers():
+        pass
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.write_text("a file in the folder's place")
+    with pytest.warns(UserWarning, match="result cache: goes on without it"):
+        assert results(UNITS, folder) == results(UNITS)
+
+
+def test_the_key_is_of_the_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file edited after the first look belongs to the next process."""
+    module = tmp_path / "edited.py"
+    module.write_text("a = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = execution.unit_key(Square(1), ["edited"], DATA)
+    module.write_text("a = 2\n")
+    assert execution.unit_key(Square(1), ["edited"], DATA) == first
+    execution._source_hash.cache_clear()
+    assert execution.unit_key(Square(1), ["edited"], DATA) != first

@@ -1,0 +1,61 @@
+"""The benchmark's reference side does the same work as the engine."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import reference
+from svvr import penalties
+from svvr.core.files import Arrays
+from svvr.data.make import make as data
+from svvr.learn import train as training
+from svvr.measure import diagnostics
+
+
+@pytest.fixture(scope="module")
+def splits() -> Arrays:
+    return data.splits(42, 10, 1042)[0]
+
+
+def test_the_reference_penalty_is_ours() -> None:
+    W = torch.randn(3, 10, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        reference.penalty_gradient(W), penalties.gradient("sv_variance")(W), rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_the_reference_run_learns_as_ours(strength: float, splits: Arrays) -> None:
+    theirs = [reference.train(splits, 0.004, strength, epochs=3, seed=seed) for seed in range(3)]
+    runs = [training.Run(seed, 0.004, 0, "sv_variance", strength, epochs=3) for seed in range(3)]
+    ours = [result["validation_loss"][-1] for result in training.train(runs, splits)]
+    assert np.mean(theirs) == pytest.approx(np.mean(ours), rel=0.05)
+
+
+def test_the_reference_eigenvalue_is_ours(splits: Arrays) -> None:
+    weights = training.train([training.Run(0, 0.004, epochs=3)], splits)[0]["weights"]
+    x, y = splits["x_train"], splits["y_train"]
+    ours = diagnostics.top_eigenvalue(weights, (40, 128, 128, 10), x, y, 1e-3, 0)[0]
+    assert reference.top_eigenvalue(splits, weights) == pytest.approx(ours, rel=0.01)
+
+
+def test_every_row_is_printed() -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick"], capture_output=True, text=True,
+        cwd=Path(__file__).parents[2], env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = result.stdout.splitlines()
+    ratio = r" +[\d.]+ +[\d.]+ +[\d.]+  [\d.]+ to [\d.]+"
+    for name in ("baseline run of 1 epochs", "regularized run", "top Hessian", "penalty and gradient, 2 of 10 x 12"):
+        assert any(row.startswith(name) and re.search(f"{ratio}$", row) for row in rows), name
+    assert any(re.search(r"baseline run, 2 asked for +[\d.]+ +\d+ MiB so far", row) for row in rows)
+    assert any(re.search(r"start of compare, against import torch +\d+ +\d+", row) for row in rows)
+    assert any(row.startswith("dvc repro with nothing to do") for row in rows)
