@@ -1,14 +1,19 @@
 """Measure spectra, loss landscape, gradients and calibration of one arm's final runs, on the data loss."""
 
+from svvr.run import lifetime
+
+lifetime.begin("diagnose")
+
 from pathlib import Path
 
-from svvr.core import files as records
+from svvr import summaries
+from svvr.core import files
 from svvr.core.params import Params
-from svvr.data import read as splits
+from svvr.data import read
 from svvr.judge import schemas
-from svvr.measure import unit as diagnosis
-from svvr.run import evaluate as execution
-from svvr.run import stage
+from svvr.measure import records
+from svvr.measure.work import WORK
+from svvr.run import evaluate, stage
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 ARM = stage.arm("diagnose")
@@ -16,32 +21,17 @@ WEIGHTS, TRAINED = Path(f"data/weights/{ARM}.npz"), Path(f"metrics/train/{ARM}.j
 
 
 def main(params: Params) -> None:
-    data = splits.read(DEVELOPMENT, "train") | splits.read(TEST, "test")
+    data = read.splits(DEVELOPMENT, "train") | read.splits(TEST, "test")
     trained = schemas.read(TRAINED, schemas.Training, ARM)["runs"]
-    weights = diagnosis.weights_of(trained, records.read_npz(WEIGHTS, "weights"))
-    runs = diagnosis.first_seeds(trained, params.diagnose.seeds)
-    units = [
-        diagnosis.Measurement(
-            seed=run["seed"],
-            weights=weights[index],
-            hidden=tuple(params.model.hidden),
-            probes=params.diagnose.probes,
-            tolerance=params.diagnose.tolerance,
-        )
-        for index, run in runs
-        if run["state"] == "complete"
-    ]
-    count = stage.Progress(f"diagnose@{ARM}", len(units))
-    with execution.workers() as executor:
-        results = execution.evaluate(units, diagnosis.WORK, data, executor, stage.cache_folder(), count)
-    count.close()
-    measured = {unit.seed: diagnosis.measured(result) for unit, result in zip(units, results, strict=True)}
-    rows = [diagnosis.record(run, measured.get(run["seed"]), params.diagnose.last_epochs) for _, run in runs]
+    runs, units = records.chosen(trained, files.read_npz(WEIGHTS, "weights"), params.model.hidden, params.diagnose)
+    measured = evaluate.compute(f"diagnose@{ARM}", units, WORK, data)
+    rows = [records.record(*each, params.diagnose.last_epochs) for each in zip(runs, measured, strict=True)]
     for row in rows:
         if "reason" in row:
             where = f"study {row['study']}, seed {row['seed']}"
             stage.log.info("diagnose@%s: %s: not measured (%s)", ARM, where, row["reason"])
-    records.write_json(Path(f"metrics/diagnose/{ARM}.json"), {"arm": ARM, **diagnosis.summary(rows), "runs": rows})
+    record = {"arm": ARM, **summaries.of_measurements(rows, records.MEANS), "runs": rows}
+    files.write_json(Path(f"metrics/diagnose/{ARM}.json"), record)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """Retrain each study's winner of one arm on new seeds, and evaluate it on the test split."""
 
+from svvr.run import lifetime
+
+lifetime.begin("train")
+
 from pathlib import Path
 
-import numpy as np
-
-from svvr.core import files as records
+from svvr import summaries
+from svvr.core import files
 from svvr.core.params import Params
 from svvr.core.seeds import final_seeds
-from svvr.data import read as splits
+from svvr.data import read
 from svvr.judge import schemas
-from svvr.learn import spec as arms
-from svvr.learn import train as training
-from svvr.run import evaluate as execution
-from svvr.run import platform as provenance
-from svvr.run import stage
+from svvr.learn import result
+from svvr.learn.spec import Run
+from svvr.learn.work import WORK
+from svvr.run import evaluate, platform, stage
 
 DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 ARM = stage.arm("train")
@@ -21,38 +23,20 @@ WINNERS = Path(f"metrics/tune/{ARM}.json")
 
 
 def main(params: Params) -> None:
-    studies = schemas.read(WINNERS, schemas.Tuning, ARM)["studies"]
-    development, test = splits.read(DEVELOPMENT, "train", "validation"), splits.read(TEST, "test")
-    plan = [(study, seed) for study in studies for seed in final_seeds(study["study"], params.final.seeds)]
-    runs = [arms.run_of(params, ARM, study["best"], seed) for study, seed in plan]
-    work = execution.Work(training.train, training.modules, training.stackable)
-    count = stage.Progress(f"train@{ARM}", len(runs))
-    with execution.workers() as executor:
-        results = execution.evaluate(runs, work, development, executor, stage.cache_folder(), count)
-    count.close()
+    tuned, penalty = schemas.read(WINNERS, schemas.Tuning, ARM)["studies"], params.arms[ARM].penalty.name
+    data = read.splits(DEVELOPMENT, "train", "validation") | read.splits(TEST, "test")
+    plan = [(study, seed) for study in tuned for seed in final_seeds(study["study"], params.final.seeds)]
+    runs = [Run.of(params, penalty, study["best"], seed) for study, seed in plan]
+    results = evaluate.compute(f"train@{ARM}", runs, WORK, data)
 
-    rows, losses = [], np.zeros((len(studies), len(test["y_test"])))
-    for (study, _), run, result in zip(plan, runs, results, strict=True):
-        row = {"study": study["study"], **training.record(run, result), "test_loss": None, "test_accuracy": None}
-        row["weights"] = records.array_hash(result["weights"])
-        if row["state"] == "complete":
-            each, hit = training.test_losses(result["weights"], training.layer_sizes(run, development), **test)
-            row |= {"test_loss": float(each.mean()), "test_accuracy": float(hit.mean())}
-            losses[study["study"]] += each
-        rows.append(row)
-    n_complete = [sum(r["state"] == "complete" for r in rows if r["study"] == s["study"]) for s in studies]
-    weights = {
-        "study": np.array([row["study"] for row in rows]),
-        "seed": np.array([run.seed for run in runs]),
-        "weights": np.stack([result["weights"] for result in results]),
-        "test_losses": (losses / np.maximum(n_complete, 1)[:, None]).astype(np.float32),
-    }
-    head = {"arm": ARM, "penalty": params.arms[ARM].penalty.name, "selection": params.selection}
-    hashes = [records.array_hash(weights["test_losses"])]
-    records.write_npz(Path(f"data/weights/{ARM}.npz"), weights)
-    records.write_json(Path(f"metrics/provenance/{ARM}.json"), provenance.describe())
-    record = {**head, **training.summary(rows), "test_losses": hashes, "runs": rows}
-    records.write_json(Path(f"metrics/train/{ARM}.json"), record)
+    studies = [study["study"] for study, _ in plan]
+    rows, arrays = result.final_records(studies, runs, results), result.final_arrays(studies, runs, results)
+    head = {"arm": ARM, "penalty": penalty, "selection": params.selection}
+    tail = {"test_losses": [files.array_hash(arrays["test_losses"])], "runs": rows}
+    record = {**head, **summaries.of_runs(rows), **tail}
+    files.write_npz(Path(f"data/weights/{ARM}.npz"), arrays)
+    files.write_json(Path(f"metrics/provenance/{ARM}.json"), platform.describe())
+    files.write_json(Path(f"metrics/train/{ARM}.json"), record)
 
 
 if __name__ == "__main__":

@@ -1,119 +1,187 @@
-"""Measurements as units, and the dose-response curves."""
+"""The measurement of a trained run: what it holds, that its bytes are its own, and why it may hold nothing."""
 
+import dataclasses
+import json
 import math
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from svvr.core.files import Arrays, array_hash
+from svvr.core.files import Arrays, arrays_from, npz_bytes
 from svvr.core.seeds import derive
-from svvr.judge import dose as dose_response
-from svvr.learn import train as training
 from svvr.learn.model import initial_weights
-from svvr.measure import unit as diagnosis
-from svvr.run.evaluate import unit_key
-
-RUN = {
-    "study": 1, "seed": 5, "initial_weights": "ab", "gradient_norm_mean": [9.0, 2.0, 2.0],
-    "gradient_norm_sd": [9.0, 0.5, 0.5],
-    "gradient_cosine": [0.9, 0.1, None],
-}  # fmt: skip
+from svvr.measure import gradients, hessian, spectrum
+from svvr.measure.sharpness import adaptive_sharpness
+from svvr.measure.unit import Measured, Measurement, measure
+from tests.measure import problems
+from tests.measure.problems import SIZES, measurement, small_data
 
 
-@pytest.fixture
-def data(tiny_data: Arrays) -> Arrays:
-    return tiny_data | {"x_test": tiny_data["x_validation"], "y_test": tiny_data["y_validation"]}
+def figures(unit: Measurement, data: Arrays) -> dict[str, object]:
+    (measured,) = measure([unit], data)
+    assert measured.figures is not None and measured.reason is None
+    return measured.figures
 
 
-def unit(tiny_data: Arrays, probes: int) -> diagnosis.Measurement:
-    run = training.Run(seed=5, lr=0.01, hidden=(8, 7), epochs=3, batch_size=32)
-    weights = training.train([run], tiny_data)[0]["weights"]
-    return diagnosis.Measurement(5, weights, (8, 7), 1e-3, probes)
+def reason(unit: Measurement, data: Arrays) -> str:
+    (measured,) = measure([unit], data)
+    assert measured.figures is None and measured.reason is not None
+    return measured.reason
 
 
-def test_a_measurement_is_complete_and_the_same_twice(data: Arrays) -> None:
-    one, two = (diagnosis.measure([unit(data, 4)], data)[0] for _ in range(2))
-    assert one["record"].tobytes() == two["record"].tobytes()
-    record = diagnosis.record(RUN, diagnosis.measured(one), 2)
-    for name in (*diagnosis.MEANS, "hessian_top", "hessian_trace_se", "gradient_noise_trace", "adaptive_sharpness"):
-        assert math.isfinite(record[name]), name
-    assert [layer["m"] for layer in record["layers"]] == [8, 7, 3]
-    start = initial_weights((6, 8, 7, 3), derive("initial_weights", 5))[:48].view(8, 6)
+def test_a_measurement_holds_what_the_functions_give() -> None:
+    data, unit = small_data(), measurement()
+    weights, x, y = problems.small()[0], data["x_train"], data["y_train"]
+    found = figures(unit, data)
+    layers = spectrum.spectra(weights, initial_weights(SIZES, derive("initial_weights", 7)).numpy(), SIZES)
+    assert found["layers"] == layers
+    assert found["conditioning"] == pytest.approx(np.mean([layer["ln_condition"] for layer in layers]))
+    top = np.linalg.eigvalsh(problems.dense_hessian(weights, SIZES, x, y))[-1]
+    assert found["smoothness"] == pytest.approx(math.log(top), abs=1e-3)
+    value, residual, _ = hessian.top_eigenvalue(weights, SIZES, x, y, 1e-4, derive("hessian_start", 7))
+    assert (found["hessian_top"], found["hessian_residual"]) == (value, residual)
+    trace = hessian.trace(weights, SIZES, x, y, 8, derive("hessian_probes", 7))
+    assert (found["hessian_trace"], found["hessian_trace_se"]) == trace
+    assert found["adaptive_sharpness"] == adaptive_sharpness(weights, SIZES, x, y)
+    assert found["gradient_noise_trace"] == gradients.noise_trace(weights, SIZES, x, y)
+    losses = {}
+    for name in ("train", "test"):
+        flat, features, labels = problems.tensors(weights, data[f"x_{name}"], data[f"y_{name}"])
+        losses[name] = float(problems.loss(flat, SIZES, features, labels))
+        assert found[f"{name}_loss"] == pytest.approx(losses[name], rel=1e-12)
+    assert found["train_test_gap"] == pytest.approx(losses["test"] - losses["train"], rel=1e-9)
+    assert isinstance(found["calibration_error"], float) and 0 < found["calibration_error"] < 1
+
+
+def test_the_initial_spectrum_is_that_of_the_run_s_own_start() -> None:
+    (measured,) = measure([measurement()], small_data())
+    assert measured.figures is not None
+    start = initial_weights(SIZES, derive("initial_weights", 7))[:20].view(5, 4)
     expected = np.linalg.svd(start.double().numpy(), compute_uv=False)
-    np.testing.assert_allclose(record["layers"][0]["initial_singular_values"], expected, rtol=1e-6)
+    np.testing.assert_allclose(measured.figures["layers"][0]["initial_singular_values"], expected, rtol=1e-6)
 
 
-def test_the_short_measurement_gives_the_same_links(data: Arrays) -> None:
-    full, short = (diagnosis.measured(diagnosis.measure([unit(data, n)], data)[0]) for n in (4, 0))
+def test_the_short_measurement_gives_the_same_links() -> None:
+    full, short = (figures(measurement(probes=n), small_data()) for n in (4, 0))
     assert {name: full[name] for name in short} == short and set(short) == {"conditioning", "smoothness"}
 
 
-def test_other_weights_are_another_unit(data: Arrays) -> None:
-    one = unit(data, 4)
-    other = diagnosis.Measurement(one.seed, one.weights + 1, one.hidden, one.tolerance, one.probes)
-    assert unit_key(one, diagnosis.WORK.modules(one), data) != unit_key(other, diagnosis.WORK.modules(other), data)
+def test_the_short_measurement_needs_no_test_split() -> None:
+    development = {name: array for name, array in small_data().items() if name.endswith("train")}
+    assert figures(measurement(probes=0), development) == figures(measurement(probes=0), small_data())
 
 
-def test_gradient_figures_are_those_of_the_last_epochs() -> None:
-    figures = diagnosis.gradient_figures(RUN, 2)
-    assert figures["gradient_stability"] == pytest.approx(math.log(0.25))
-    assert figures["gradient_cosine"] == 0.1
-    assert diagnosis.gradient_figures(RUN | {"gradient_cosine": [None] * 3}, 2)["gradient_cosine"] is None
+def test_the_seed_moves_only_the_random_figures() -> None:
+    (one,), (other,) = (measure([measurement(seed=seed)], small_data()) for seed in (1, 2))
+    assert one.figures is not None and other.figures is not None
+    assert one.figures["hessian_trace"] != other.figures["hessian_trace"]
+    assert one.figures["hessian_top"] == pytest.approx(other.figures["hessian_top"], rel=1e-4)
+    assert one.figures["adaptive_sharpness"] == other.figures["adaptive_sharpness"]
 
 
-def test_the_first_seeds_of_each_study_with_their_places() -> None:
-    runs = [{"study": study, "seed": seed} for study in (0, 1) for seed in (3, 1, 2)]
-    assert [(place, run["seed"]) for place, run in diagnosis.first_seeds(runs, 2)] == [(0, 3), (1, 1), (3, 3), (4, 1)]
+def test_inputs_stay_as_they_were() -> None:
+    data, unit = small_data(), measurement()
+    assert unit.weights is not None
+    arrays = [unit.weights, *data.values()]
+    copies = [array.copy() for array in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    figures(unit, data)
+    for array, copy in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
 
 
-def test_a_failed_run_keeps_its_place_without_figures() -> None:
-    record = diagnosis.record(RUN, None, 2)
-    assert record["seed"] == 5 and all(record[name] is None for name in diagnosis.MEANS)
-    assert diagnosis.summary([record]) == {"n_runs": 1, **dict.fromkeys(diagnosis.MEANS)}
-    good = record | dict.fromkeys(diagnosis.MEANS, 2.0)
-    assert diagnosis.summary([record, good]) == {"n_runs": 2, **dict.fromkeys(diagnosis.MEANS, 2.0)}
+def in_a_process(path: Path, threads: int) -> str:
+    """Measure in a fresh interpreter, in which BLAS and torch may use so many threads."""
+    code = (
+        "import pickle, sys; from pathlib import Path; from svvr.measure.unit import measure\n"
+        "print(measure(*pickle.loads(Path(sys.argv[1]).read_bytes()))[0].arrays()['measured'])"
+    )
+    source = Path(spectrum.__file__).parents[2]
+    variables = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL")}
+    environment = os.environ | variables | {"PYTHONPATH": str(source)}
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def test_dose_response_curves_are_t_intervals() -> None:
-    rng = np.random.default_rng(0)
-    runs = [
-        {"strength": strength, "seed": seed, **{name: rng.normal(strength) for name in dose_response.FIGURES}}
-        for strength in (0.0, 1.0)
-        for seed in range(5)
-    ]
-    curves = dose_response.curves(runs, [0.0, 1.0])
-    values = [run["smoothness"] for run in runs if run["strength"] == 1.0]
-    low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
-    assert curves["smoothness"]["mean"][1] == pytest.approx(np.mean(values))
-    assert (curves["smoothness"]["ci_low"][1], curves["smoothness"]["ci_high"][1]) == pytest.approx((low, high))
-    runs[7] |= dict.fromkeys(dose_response.FIGURES)  # a failed run of strength 1
-    curves = dose_response.curves(runs, [0.0, 1.0])
-    for figure in dose_response.FIGURES:
-        assert curves[figure]["mean"][0] is not None and curves[figure]["ci_low"][0] is not None
-        assert [curves[figure][name][1] for name in ("mean", "ci_low", "ci_high")] == [None] * 3
+@pytest.mark.slow
+def test_the_same_bytes_in_threads_and_in_processes_with_more_of_them(tmp_path: Path) -> None:
+    sizes = (40, 128, 128, 10)  # vectors long enough for BLAS to share them out
+    data = small_data(sizes)
+    unit = Measurement(1, initial_weights(sizes, 3).numpy(), (128, 128), 1e-3, 2)
+    case = tmp_path / "case.pickle"
+    case.write_bytes(pickle.dumps(([unit], data)))
+    with ThreadPoolExecutor(2) as pool:
+        texts = [str(each.arrays()["measured"]) for (each,) in pool.map(lambda _: measure([unit], data), range(2))]
+    texts += [in_a_process(case, threads) for threads in (1, 4)]
+    assert "layers" in texts[0] and len(set(texts)) == 1
 
 
-def test_weights_of_other_runs_are_refused() -> None:
-    weights = np.arange(10, dtype=np.float32).reshape(2, 5)
-    runs = [{"study": 0, "seed": seed, "weights": array_hash(row)} for seed, row in zip((3, 4), weights, strict=True)]
-    assert diagnosis.weights_of(runs, {"weights": weights}) is weights
-    for other in (weights[:1], weights.astype(np.float64), weights.ravel()):
-        with pytest.raises(ValueError, match="weights: got"):
-            diagnosis.weights_of(runs, {"weights": other})
-    with pytest.raises(ValueError, match="weights of study 0, seed 3: got others than the train record's"):
-        diagnosis.weights_of(runs, {"weights": weights[::-1]})
+def test_units_do_not_touch_each_other() -> None:
+    units = [measurement(seed=seed) for seed in (1, 2)]
+    assert measure(units, small_data()) == [*measure(units[:1], small_data()), *measure(units[1:], small_data())]
 
 
-def test_a_model_without_what_is_measured_says_why(data: Arrays) -> None:
-    one = unit(data, 4)
-    dead = diagnosis.Measurement(one.seed, np.zeros_like(one.weights), one.hidden, one.tolerance, one.probes)
-    measurement = diagnosis.measured(diagnosis.measure([dead], data)[0])
-    assert list(measurement) == ["reason"]
-    record = diagnosis.record(RUN, measurement, 2)
-    assert record["reason"] == measurement["reason"] and record["layers"] == []
-    assert all(record[name] is None for name in diagnosis.MEANS)
-    still = RUN | {"gradient_norm_mean": [1.0] * 3, "gradient_norm_sd": [0.0] * 3}
-    alive = diagnosis.measured(diagnosis.measure([one], data)[0])
-    assert "norms that do not vary" in diagnosis.record(still, alive, 2)["reason"]
-    assert diagnosis.record(RUN, None, 2)["reason"] == "the run failed"
+def dead(unit: Measurement) -> Measurement:
+    return dataclasses.replace(unit, weights=np.zeros(problems.P, np.float32))
+
+
+def exploded(unit: Measurement) -> Measurement:
+    return dataclasses.replace(unit, weights=problems.small()[0] * np.float32(1e30))
+
+
+@pytest.mark.parametrize("probes", [0, 4])
+def test_a_model_without_what_is_measured_says_why(probes: int) -> None:
+    unit = measurement(probes=probes)
+    assert reason(dead(unit), small_data()) == "weights of layer 1: got all zeros, expected a matrix of rank 1 or more"
+    assert reason(exploded(unit), small_data()).startswith("top eigenvalue: got ArpackError")
+    assert reason(dataclasses.replace(unit, weights=None), small_data()) == "the run failed"
+
+
+@pytest.mark.parametrize("probes", [0, 4])
+def test_a_top_eigenvalue_that_is_not_positive_is_a_reason(monkeypatch: pytest.MonkeyPatch, probes: int) -> None:
+    monkeypatch.setattr(hessian, "top_eigenvalue", lambda *_: (-1.0, 0.0, 1))
+    assert reason(measurement(probes=probes), small_data()).startswith("hessian_top: got -1.0")
+
+
+def test_what_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "noise_trace", lambda *_: math.inf)
+    assert reason(measurement(), small_data()) == "gradient_noise_trace: got inf, expected a finite number"
+    monkeypatch.setattr(hessian, "top_eigenvalue", lambda *_: (math.inf, 0.0, 1))
+    assert reason(measurement(probes=0), small_data()) == "smoothness: got inf, expected a finite number"
+
+
+def test_weights_that_do_not_fit_the_data_are_an_error() -> None:
+    unit = dataclasses.replace(measurement(), weights=np.zeros(problems.P - 1, np.float32))
+    with pytest.raises(ValueError, match="weights: got shape"):
+        measure([unit], small_data())
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        Measured({"loss": 0.1 + 0.2, "small": 5e-324, "zero": -0.0, "layers": [{"layer": 1, "values": [1 / 3, 2.0]}]}),
+        Measured(None, "weights of layer 1: got \u03b1"),
+    ],
+)
+def test_a_result_survives_the_cache_bit_for_bit(measured: Measured, tmp_path: Path) -> None:
+    kept = Measured.from_arrays(arrays_from(npz_bytes(measured.arrays()), tmp_path))
+    assert repr(kept) == repr(measured)
+    assert pickle.loads(pickle.dumps(kept)) == kept
+
+
+def test_a_measured_result_survives_the_cache_bit_for_bit(tmp_path: Path) -> None:
+    (measured,) = measure([measurement()], small_data())
+    assert repr(Measured.from_arrays(arrays_from(npz_bytes(measured.arrays()), tmp_path))) == repr(measured)
+    json.dumps(measured.figures, allow_nan=False)
+
+
+def test_a_figure_that_is_not_finite_is_never_kept() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Measured({"loss": math.nan}).arrays()

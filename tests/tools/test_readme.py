@@ -1,105 +1,401 @@
-"""The README's numbers are those of the metrics, and its commands exist."""
+"""The documents: their numbers are those of the results, what they name exists, and every verdict has its words."""
 
-import json
+import inspect
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
+from dvc.cli import DvcParserError
+from dvc.cli.parser import get_main_parser
+
+from svvr import tables
+from svvr.core import files
+from svvr.links import LINKS
+from tools import readme
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-RESULT = README[README.index("## Result") : README.index("## What runs")]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+VERDICTS = ("supported", "not supported", "opposite", "inconclusive", "no verdict")
+OF_A_READER = "src/svvr/penalties/nuclear.py"  # what the guide lets a reader write
+MADE_BY_COMMANDS = (".cache/", ".venv/")
+ENDINGS = (".py", ".yaml", ".json", ".csv", ".md", ".png", ".txt", ".lock", ".toml", ".npz")
+FENCE = re.compile(r"(?ms)^ *```.*?^ *```$")
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def load(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((ROOT / "metrics" / f"{name}.json").read_text())
-    return loaded
+# What stands in the repository
 
 
-CONTRASTS = load("summary")["contrasts"]
-FIRST = (CONTRASTS[0]["arm"], CONTRASTS[0]["reference"])
+def test_the_blocks_are_those_of_the_committed_results() -> None:
+    assert readme.update(ROOT, check=True) == []
 
 
-def effect(contrast: dict[str, Any]) -> str:
-    return f"{contrast['effect_percent']:+.2f} % ({contrast['ci_low']:+.2f} to {contrast['ci_high']:+.2f}"
+def test_every_block_is_used() -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    assert {name for name in readme.MARKERS if f"<!-- result:{name} -->" not in text} == set()
 
 
-def verdict(contrast: dict[str, Any]) -> str:
-    needed = f" (about {contrast['studies_needed']} studies would decide)"
-    return str(contrast["verdict"]) + needed * (contrast["verdict"] == "inconclusive")
+@every_document
+def test_links_and_images_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", FENCE.sub("", path.read_text()))
+    assert [target for target in targets if "://" not in target and not (path.parent / target).exists()] == []
 
 
-def test_the_headline_is_the_summary_s() -> None:
-    (sentence,) = load("summary")["overall"]
-    headlines = {"**Not established.**": "not established", "**Supported.**": "hypothesis is supported"}
-    assert [words in sentence for headline, words in headlines.items() if headline in RESULT] == [True]
-    assert f"at a budget of {len(load('tune/baseline')['studies'][0]['trials'])} trials" in RESULT
+def spans(path: Path) -> list[str]:
+    """Return what stands in backticks outside blocks of code."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", path.read_text()))
 
 
-@pytest.mark.parametrize("contrast", [c for c in CONTRASTS if c["link"] == "generalisation"], ids=lambda c: c["arm"])
-def test_the_table_of_contrasts(contrast: dict[str, Any]) -> None:
-    names = f"{contrast['arm']} vs {contrast['reference']}".replace("_", " ")
-    assert f"| {names} | {effect(contrast)}) | {verdict(contrast)} |" in RESULT
-    assert f"{contrast['n_studies']} independent tuning studies" in " ".join(RESULT.split())
-    assert contrast["n_pairs"] == 12 * contrast["n_studies"] and "12 paired runs" in RESULT
+def declared() -> set[str]:
+    """Return the files that stages declare, which need not exist before they run."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    entries = [entry for stage in stages for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])]
+    return {name for entry in entries for name in ([entry] if isinstance(entry, str) else entry)}
+
+
+@every_document
+def test_paths_exist(path: Path) -> None:
+    named = [span for span in spans(path) if re.fullmatch(r"\.?[\w-]+([./][\w-]+)*/?", span)]
+    paths = {name for name in named if "/" in name or name.endswith(ENDINGS)} - declared() - {OF_A_READER}
+    patterns = {name: re.sub(r"\b(ARM|NAME)\b", "*", name).rstrip("/") for name in paths}
+    missing = [name for name, pattern in patterns.items() if not list(ROOT.glob(pattern))]
+    assert [name for name in missing if not name.startswith(MADE_BY_COMMANDS)] == []
+
+
+@every_document
+def test_keys_of_params_exist(path: Path) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for span in spans(path):
+        section, *rest = span.split(".")
+        if section in params and rest and re.fullmatch(r"\w+(\.\w+)+", span):
+            value = params
+            for key in span.split("."):
+                assert key in value, span
+                value = value[key]
+
+
+def commands(path: Path, program: str) -> Iterator[list[str]]:
+    """Yield the arguments of every call of a program, in blocks of code and in backticks."""
+    blocks = re.findall(r"(?ms)^ *```(?:sh|console)\n(.*?)^ *```$", path.read_text())
+    for line in [*spans(path), *(line.removeprefix("$ ") for block in blocks for line in block.splitlines())]:
+        if re.match(rf"(\w+=\S+ )*{program} ", line):
+            yield shlex.split(line[line.index(f"{program} ") :], comments=True)[1:]
+
+
+@every_document
+def test_commands_exist(path: Path) -> None:
+    parser = get_main_parser()
+    for arguments in commands(path, "dvc"):
+        assert parser.parse_args(arguments).func, arguments
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {target for arguments in commands(path, "make") for target in arguments} <= targets
+
+
+def test_a_command_that_dvc_does_not_have_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.md"
+    path.write_text("`dvc repor`, and\n```sh\nA=b dvc exp run --tmp  # text\n```\n")
+    assert list(commands(path, "dvc")) == [["repor"], ["exp", "run", "--tmp"]]
+    for arguments in commands(path, "dvc"):
+        with pytest.raises(DvcParserError):
+            get_main_parser().parse_args(arguments)
+
+
+def test_the_readme_is_short() -> None:
+    text = re.sub(r"<!--.*?-->", "", FENCE.sub("", (ROOT / "README.md").read_text()))
+    words = [word for line in text.splitlines() if not line.startswith("|") for word in line.split()]
+    assert 1000 < len(words) < 1400
+
+
+FRAMES = [
+    name
+    for name, function in inspect.getmembers(tables, inspect.isfunction)
+    if function.__annotations__["return"] is pd.DataFrame and not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_columns_of_frames_are_described(name: str) -> None:
+    text = (ROOT / "docs/tables.md").read_text()
+    section = text.split(f"## `tables.{name}`")[1].split("\n## ")[0]
+    described = [c for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for c in re.findall(r"`(\w+)`", row)]
+    if name == "pairs":
+        columns = list(tables.pairs(tables.quantities(ROOT / "metrics"), [("regularized", "baseline")]))
+    else:
+        columns = list(getattr(tables, name)(ROOT / "metrics"))
+    assert set(described) <= set(columns)
+    assert name == "contrasts" or described == columns
+
+
+# What the blocks say, on records made by hand
+
+
+def contrast(verdict: str = "supported", **changes: Any) -> dict[str, Any]:
+    record = {
+        "arm": "new_arm", "reference": "old", "link": "generalisation", "margin_percent": 1.0, "level": 0.95,
+        "equivalence_level": 0.9, "n_studies": 3, "n_pairs": 6, "studies_needed": None, "effect_percent": -1.5,
+        "ci_low": -2.0, "ci_high": -1.0, "equivalence_ci_low": -1.9, "equivalence_ci_high": -1.1, "verdict": verdict,
+        "reason": None, "study_sd_percent": 0.5, "study_effects": [-1.0, -1.5, -2.0], "sampling_se_percent": 0.1,
+        "activity_percent": -30.0, "given_these_winners": {"p_better": 1.0}, "flags": [],
+    }  # fmt: skip
+    return record | changes
+
+
+def without_effect(**changes: Any) -> dict[str, Any]:
+    names = ["ci_low", "ci_high", "equivalence_ci_low", "equivalence_ci_high", "n_pairs", "effect_percent"]
+    names += ["study_sd_percent", "sampling_se_percent", "activity_percent", "given_these_winners"]
+    gone: dict[str, Any] = {
+        **dict.fromkeys(names),
+        "study_effects": [],
+        "reason": "study 0, seed 7: the run of old failed",
+    }
+    return contrast("no verdict", **gone | changes)
+
+
+def row(name: str, mean: float, low: float, high: float) -> dict[str, Any]:
+    return {
+        "row": name, "lr": 0.1, "strength": 0.0, "n_runs": 2, "published": 1.396, "expected_mean": 1.0,
+        "expected_sd": 0.1, "z": -4.0, "agrees": False, "first_epoch": {"mean": 2.0},
+        "last_epoch": {"mean": mean, "sd": 0.05, "min": low, "max": high},
+    }  # fmt: skip
+
+
+def replicated(fresh: float) -> dict[str, Any]:
+    continued = row("regularized_continued", 1.4, 1.3, 1.5)
+    return {"rows": [row("baseline", 1.2, 1.1, 1.3), row("regularized_fresh", fresh, 0.9, 1.1), continued]}
+
+
+def dose(loss: list[float | None], kappa: list[float | None]) -> dict[str, Any]:
+    curves = {}
+    for name in ("validation_loss", "test_loss", *(link.name for link in LINKS[1:])):
+        mean = loss if name.endswith("loss") else kappa
+        ends = {"ci_low": -0.01, "ci_high": 0.01}
+        curves[name] = {"mean": mean} | {end: [m and m + by for m in mean] for end, by in ends.items()}
+    return {"lr": 0.002, "strengths": [0.0, 0.1, 1.0], "n_seeds": 2, **curves}
+
+
+def sources(*contrasts: dict[str, Any], failed: bool = False, **changes: Any) -> dict[str, Any]:
+    """Return the results of two arms of one study, whose runs have all failed or all come to their end."""
+    state, value = ("failed", None) if failed else ("complete", 1.0)
+    arms = ("new_arm", "old")
+    means = dict.fromkeys(("validation_loss", "test_loss", "test_accuracy"), value)
+    trial = {"number": 0, "state": "complete", "objective": 1.1, "params": {"lr": 0.01}, "seeds": [1, 2]}
+    trials = [trial, trial | {"number": 1, "state": "failed", "objective": None}]
+    tuned = {"studies": [{"study": 0, "best": trial["params"], "objective": 1.1, "trials": trials}]}
+    run = {"study": 0, "seed": 3, "initial_weights": "a", "state": state, "selected_epoch": 1, "lr": 0.01}
+    run |= {"strength": 0.0, "weight_decay": 0.0, "test_loss": value, "test_accuracy": value}
+    diagnosed = dict.fromkeys([*(link.name for link in LINKS[1:]), "calibration_error", "train_test_gap"], value)
+    curve = None if failed else [1.3, 1.1]
+    summary = {
+        "contrasts": list(contrasts),
+        "arms": [{"arm": arm, "penalty": "none", "expected_best": curve, **means} for arm in arms],
+    }
+    records = {
+        "metrics/summary.json": summary,
+        **{f"metrics/tune/{arm}.json": tuned for arm in arms},
+        **{f"metrics/train/{arm}.json": {"runs": [run]} for arm in arms},
+        **{f"metrics/diagnose/{arm}.json": {"n_runs": 1, **diagnosed} for arm in arms},
+        "metrics/dose_response.json": dose([1.2, 1.0, 1.1], [3.0, 2.0, 1.0]),
+        "metrics/replicate.json": replicated(1.0),
+        "benchmarks/result.txt": "2 cores\na  1  2\n",
+    }
+    return records | changes
+
+
+@pytest.mark.parametrize("name", readme.MARKERS)
+@pytest.mark.parametrize(
+    "given",
+    [
+        sources(contrast(), contrast(arm="third")),
+        sources(*(contrast(link=link.name) for link in LINKS)),
+        sources(*(without_effect(link=link.name) for link in LINKS), failed=True),
+        sources(
+            contrast("no verdict", ci_low=None, equivalence_ci_low=None, study_effects=[1.0], reason="a smoke run")
+        ),
+        sources(failed=True) | {"metrics/dose_response.json": dose([None] * 3, [None] * 3)},
+    ],
+    ids=["two contrasts", "all links", "failed", "one study", "no contrast"],
+)
+def test_every_block_can_be_written_from_any_results(name: str, given: dict[str, Any]) -> None:
+    text = readme.MARKERS[name](given)
+    assert text and not re.search(r"\b(nan|None\b(?!\.)|inf)\b", text)
+    tables_in = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert len(set(tables_in)) <= 1
 
 
 @pytest.mark.parametrize(
-    "contrast", [c for c in CONTRASTS if (c["arm"], c["reference"]) == FIRST], ids=lambda c: c["link"]
+    "verdict,words",
+    [
+        ("supported", "`new_arm` has a lower test loss than `old`."),
+        ("not supported", "In test loss, `new_arm` and `old` are practically equal."),
+        ("opposite", "`new_arm` has a higher test loss than `old`."),
+        ("inconclusive", "Whether `new_arm` and `old` differ in test loss is open."),
+        ("no verdict", "There is no verdict on `new_arm` against `old` in test loss."),
+    ],
 )
-def test_the_table_of_links(contrast: dict[str, Any]) -> None:
-    (row,) = re.findall(rf"^\| {contrast['link'].replace('_', ' ')}: .*$", RESULT, re.MULTILINE)
-    assert row.endswith(f"| {effect(contrast)}; {100 * contrast['level']:.3g} %) | {verdict(contrast)} |")
+def test_every_verdict_has_a_sentence(verdict: str, words: str) -> None:
+    assert readme.phrase(contrast(verdict)) == words
+    assert words in readme.answer(sources(contrast(verdict), contrast("supported", arm="third"))).splitlines()
+    assert "condition number" in readme.phrase(contrast(verdict, link="conditioning"))
 
 
-def test_the_dose_response() -> None:
-    record = load("dose_response")
-    test, kappa = record["test_loss"]["mean"], record["conditioning"]["mean"]
-    best = min(range(len(test)), key=test.__getitem__)
-    text = " ".join(RESULT.split())
-    assert f"lr {record['lr']}, {record['n_seeds']} seeds" in text
-    assert f"from ln κ {kappa[0]:.2f} to {kappa[-1]:.2f}" in text
-    assert kappa == sorted(kappa, reverse=True)
-    strengths = record["strengths"]
-    turn = f"from {test[0]:.3f} to {test[best]:.3f} at strength {strengths[best]:g}"
-    assert f"{turn} and is {test[-1]:.3f} at {strengths[-1]:g}" in text
+@pytest.mark.parametrize(
+    "decisive,words",
+    [
+        (["supported", "supported"], "The hypothesis is supported."),
+        (["opposite", "not supported"], "The hypothesis is not supported."),
+        (["supported", "opposite"], "The hypothesis is not established."),
+        (["supported", "not supported"], "The hypothesis is not established."),
+        (["opposite", "inconclusive"], "The hypothesis is not established."),
+        (["supported", "no verdict"], "No verdict on the hypothesis."),
+        (["supported"], "No verdict on the hypothesis."),
+        ([], "No verdict on the hypothesis."),
+    ],
+)
+def test_the_hypothesis_takes_both_contrasts(decisive: list[str], words: str) -> None:
+    assert readme.headline(decisive) == words
+    others = [contrast("opposite", link="conditioning"), contrast("opposite", arm="third")]
+    found = [contrast(verdict) for verdict in decisive] + (others if len(decisive) == 2 else others[:1])
+    assert readme.answer(sources(*found)).splitlines()[0] == f"**{words}**"
 
 
-def test_the_replication() -> None:
-    rows, text = load("replicate")["rows"], " ".join(RESULT.split())
-    for row in rows:
-        assert f"{row['last_epoch']['mean']:.3f} ± {row['last_epoch']['sd']:.3f}" in text
-        assert str(row["published"]) in text and f"{row['n_runs']} seeds" in text
-    distances = ", ".join(f"{row['z']:+.1f}" for row in rows)
-    agreement = "all" if all(row["agrees"] for row in rows) else "not all"
-    assert f"differ by {distances} standard errors, {agreement} within 3" in text
+@pytest.mark.parametrize(
+    "entry,effect,verdict",
+    [
+        (contrast(), "-1.50 % (-2.00 to -1.00)", "supported"),
+        (contrast("not supported"), "-1.50 % (-2.00 to -1.00)", "not supported"),
+        (contrast("opposite", effect_percent=1.5), "+1.50 % (-2.00 to -1.00)", "opposite"),
+        (
+            contrast("inconclusive", studies_needed=12),
+            "-1.50 % (-2.00 to -1.00)",
+            "inconclusive (about 12 studies needed)",
+        ),
+        (contrast("inconclusive"), "-1.50 % (-2.00 to -1.00)", "inconclusive (more than 1000 studies needed)"),
+        (
+            contrast("no verdict", ci_low=None, ci_high=None, reason="a smoke run"),
+            "-1.50 % (no interval)",
+            "no verdict (a smoke run)",
+        ),
+        (without_effect(), "none", "no verdict (study 0, seed 7: the run of old failed)"),
+    ],
+)
+def test_the_table_of_contrasts(entry: dict[str, Any], effect: str, verdict: str) -> None:
+    text = readme.contrasts(sources(entry | {"flags": ["penalty inactive in 1 of 3 studies"]}))
+    assert text.splitlines()[0] == "For each arm: 1 study of 2 trials, and 1 final run a study."
+    assert "| contrast | change of test loss (95 % interval) | verdict |" in text
+    assert f"| `new_arm` vs `old` | {effect} | {verdict} |" in text
+    assert text.endswith("Flags:\n\n- `new_arm` vs `old`: penalty inactive in 1 of 3 studies")
+    assert "Flags" not in readme.contrasts(sources(entry))
 
 
-def test_every_path_exists_and_every_target_of_make() -> None:
-    for path in re.findall(r"\]\((plots/[^)]+)\)", README):
-        assert (ROOT / path).is_file(), path
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)) <= targets
-    for name in re.findall(r"`(src/[^`]+|stages/|tests/|benchmarks/|params\.yaml|dvc\.yaml)`", README):
-        # the guide's own penalty is what the reader writes
-        assert (ROOT / name).exists() or name in ("src/svvr/penalties/NAME.py", "src/svvr/penalties/nuclear.py"), name
+def test_the_links_are_those_of_the_first_contrast_from_cause_to_effect() -> None:
+    found = [contrast(link=link.name, arm=arm) for arm in ("new_arm", "third") for link in LINKS]
+    rows = readme.links(sources(*found)).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in rows] == [
+        "| conditioning", "| smoothness", "| gradient stability", "| generalisation"
+    ]  # fmt: skip
 
 
-def test_the_speed_rows_are_the_benchmark_s() -> None:
-    printed = " ".join((ROOT / "benchmarks/result.txt").read_text().split())
-    speed = README[README.index("## Speed") : README.index("## What is kept")]
-    rows = re.findall(r"^\| ([^|]+) \| ([0-9.]+) \| ([0-9.]+) \| ([0-9.]+) \|$", speed, re.MULTILINE)
-    assert len(rows) == 4
-    for row in rows:
-        assert " ".join(row) in printed
+def test_the_rule_names_levels_and_margin() -> None:
+    text = readme.rule(sources(contrast(margin_percent=2.5, level=0.99, equivalence_level=0.98)))
+    assert "the 98 % interval lies within the margin of 2.5 %" in text and "the 99 % interval lies below 0" in text
 
 
-def test_every_command_of_dvc_is_run_by_a_test() -> None:
-    tests = (ROOT / "tests/test_end_to_end.py").read_text() + (ROOT / "tests/test_faults.py").read_text()
-    commands = set(re.findall(r"(?<![.\w/])dvc ((?:exp|plots|metrics|params|queue) [a-z]+|[a-z]+)(?![.\w])", README))
-    assert {"repro", "exp run", "plots show", "metrics diff", "params diff", "queue start"} <= commands
-    for command in commands:
-        assert '"dvc", ' + ", ".join(f'"{word}"' for word in command.split()) in tests, command
-    for option in re.findall(r"--(temp|queue|allow-missing|only-changed)", README):
-        assert f'"--{option}"' in tests, option
+@pytest.mark.parametrize(
+    "loss,kappa,expected,absent",
+    [
+        ([1.2, 1.0, 1.1], [3.0, 2.0, 1.0], "lowest, 1.000, at strength 0.1.\nBeyond that strength", "Left out"),
+        ([1.2, 1.0, 1.015], [3.0, 2.0, 1.0], "at strength 0.1.", "Beyond"),
+        ([1.2, 1.0, 1.1], [3.0, 2.0, 2.5], "at strength 0.1.", "Beyond"),
+        ([1.2, 1.1, 1.0], [3.0, 2.0, 1.0], "lowest, 1.000, at strength 1.", "Beyond"),
+        ([1.2, 1.0, None], [3.0, 2.0, None], "Left out, since a run failed: strength 1.", "Beyond"),
+        ([1.2, None, None], [3.0, None, None], "fewer than two strengths could be measured", "lowest"),
+    ],
+)
+def test_the_sentences_on_strength(
+    loss: list[float | None], kappa: list[float | None], expected: str, absent: str
+) -> None:
+    text = readme.dose_response({"metrics/dose_response.json": dose(loss, kappa)})
+    assert expected in text and absent not in text
+
+
+@pytest.mark.parametrize(
+    "fresh,continued,words",
+    [
+        ((0.9, 1.1), (1.3, 1.5), "did not start from the initial weights"),
+        ((1.3, 1.5), (0.9, 1.1), "is one that runs from the initial weights reach"),
+        ((1.3, 1.5), (1.3, 1.5), "cannot tell where that run started"),
+        ((0.9, 1.1), (0.9, 1.1), "does not explain it"),
+    ],
+)
+def test_where_the_published_run_started(
+    fresh: tuple[float, float], continued: tuple[float, float], words: str
+) -> None:
+    one, other = row("regularized_fresh", 1.0, *fresh), row("regularized_continued", 1.0, *continued)
+    assert words in readme.origin(one, other)
+
+
+@pytest.mark.parametrize(
+    "mean,words", [(1.1, "1.100 ± 0.050 (published: 1.396): lower than"), (1.3, ": not lower than")]
+)
+def test_the_replication_says_which_is_lower(mean: float, words: str) -> None:
+    assert words in readme.replication({"metrics/replicate.json": replicated(mean)})
+
+
+# How documents are filled
+
+
+BLOCK = "Before.\n\n<!-- result:benchmark -->\n{}<!-- /result -->\n\nAfter.\n"
+FILLED = BLOCK.format("```text\n2 cores\n```\n")
+
+
+def repository(root: Path, document: str) -> Path:
+    (root / "benchmarks").mkdir()
+    (root / "benchmarks/result.txt").write_text("2 cores\n")
+    (root / "docs").mkdir()
+    (root / "docs/speed.md").write_text("No block.\n")
+    (root / "README.md").write_text(document)
+    return root
+
+
+@pytest.mark.parametrize("old", ["", "```text\n4 cores\n```\n", "By hand.\n"])
+def test_a_block_is_replaced_and_nothing_else(tmp_path: Path, old: str) -> None:
+    root = repository(tmp_path, BLOCK.format(old))
+    with pytest.raises(SystemExit, match=r"^README\.md: result:benchmark is out of date; run: make readme$"):
+        readme.main(root, ["--check"])
+    assert (root / "README.md").read_text() == BLOCK.format(old)
+    readme.main(root, [])
+    assert (root / "README.md").read_text() == FILLED
+    readme.main(root, ["--check"])
+
+
+@pytest.mark.parametrize(
+    "document,message",
+    [
+        (
+            "<!-- result:none_such -->\n<!-- /result -->\n",
+            "README.md: result:none_such: got a block that nothing writes",
+        ),
+        ("<!-- result:benchmark -->\n", "README.md: result:benchmark: got a block without an end"),
+        ("<!-- result:benchmark -->\n" + FILLED, "README.md: result:benchmark: got a block without an end"),
+        ("<!-- result:answer -->\n<!-- /result -->\n", "README.md: .*metrics/summary.json: cannot be read"),
+    ],
+)
+def test_a_document_that_cannot_be_filled_is_one_line(tmp_path: Path, document: str, message: str) -> None:
+    root = repository(tmp_path, document)
+    for arguments in ([], ["--check"]):
+        with pytest.raises(SystemExit, match=rf"^readme: {message}[^\n]*$"):
+            readme.main(root, arguments)
+    assert (root / "README.md").read_text() == document
+
+
+def test_results_without_a_key_are_one_line(tmp_path: Path) -> None:
+    root = repository(tmp_path, "<!-- result:dose_response -->\n<!-- /result -->\n")
+    files.write_json(root / "metrics/dose_response.json", {"lr": 0.1})
+    with pytest.raises(SystemExit, match=r"^readme: README\.md: got results without the key 'test_loss', expected .*$"):
+        readme.main(root, [])

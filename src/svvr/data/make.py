@@ -4,13 +4,14 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from mnist1d.data import get_dataset_args, get_templates
 from mnist1d.transform import transform
 
-from svvr.core.files import Arrays
+from svvr.core.files import Arrays, array_hash
 
 N_OFFICIAL, N_TRAIN = 5000, 4000
 
@@ -45,6 +46,19 @@ def splits(seed: int, n_test: int, test_seed: int) -> tuple[Arrays, Arrays]:
         "y_validation": y[N_TRAIN:],
     }
     return development, {"x_test": ((x_test - mean) / sd).astype(np.float32), "y_test": y_test}
+
+
+def record(development: Arrays, test: Arrays) -> dict[str, Any]:
+    """Describe the splits: their sizes, and each array's shape, type and hash."""
+    return {
+        "n_train": len(development["y_train"]),
+        "n_validation": len(development["y_validation"]),
+        "n_test": len(test["y_test"]),
+        "arrays": [
+            {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "sha256": array_hash(array)}
+            for name, array in (development | test).items()
+        ],
+    }
 
 
 def raw_examples(seed: int, n: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

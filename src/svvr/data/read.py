@@ -10,7 +10,7 @@ N_INPUTS, N_CLASSES = 40, 10  # of MNIST-1D
 LARGEST = 1e6  # of a standardised feature
 
 
-def read(path: Path, *names: str) -> Arrays:
+def splits(path: Path, *names: str) -> Arrays:
     """Read splits from an NPZ file.
 
     Args:

@@ -1,12 +1,14 @@
-"""The links against the penalty's strength: means and intervals over seeds (pure)."""
+"""The links against the penalty's strength: means and intervals over seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from svvr.judge.statistics import mean_interval
+import pandas as pd
 
-FIGURES = ("validation_loss", "test_loss", "conditioning", "smoothness", "gradient_stability")
-LEVEL = 0.95
+from svvr.judge.statistics import CONFIDENCE, mean_interval
+from svvr.links import MEASURED
+
+FIGURES = ("validation_loss", "test_loss", *(link.name for link in MEASURED))
 
 
 def curves(runs: Sequence[Mapping[str, Any]], strengths: Sequence[float]) -> dict[str, dict[str, list[float | None]]]:
@@ -18,13 +20,15 @@ def curves(runs: Sequence[Mapping[str, Any]], strengths: Sequence[float]) -> dic
         strengths: in the order of the result.
 
     Returns:
-        For each figure its `mean`, `ci_low` and `ci_high` (95 % Student t), one value a strength; None where a run of
-        that strength lacks it, since the rest would be a selection.
+        For each figure its `mean`, `ci_low` and `ci_high` (Student t), one value a strength; None where a run of that
+        strength lacks it, since the rest would be a selection.
     """
-    result: dict[str, dict[str, list[float | None]]] = {}
+    by_strength = dict(list(pd.DataFrame(runs).groupby("strength")))
+    result = {}
     for figure in FIGURES:
-        columns = [[run[figure] for run in runs if run["strength"] == strength] for strength in strengths]
-        intervals = [(None,) * 3 if None in column else mean_interval(column, LEVEL) for column in columns]
-        names = ("mean", "ci_low", "ci_high")
-        result[figure] = {name: [interval[i] for interval in intervals] for i, name in enumerate(names)}
+        columns = [by_strength[strength][figure].astype("float64") for strength in strengths]
+        ends = [
+            (None,) * 3 if column.isna().any() else mean_interval(column.tolist(), CONFIDENCE) for column in columns
+        ]
+        result[figure] = {name: [each[i] for each in ends] for i, name in enumerate(("mean", "ci_low", "ci_high"))}
     return result

@@ -1,7 +1,6 @@
-"""What a stage's record holds, as far as later stages rely on it: a record edited by hand is refused by name."""
+"""The shape of the records of an arm, as far as later stages rely on it; what joins two records is `integrity`'s."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,8 +16,6 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Curve = list[float | None]  # one value an epoch
 State = Literal["complete", "failed"]
-Verdict = Literal["supported", "not supported", "opposite", "inconclusive", "no verdict"]
-Link = Literal["generalisation", "conditioning", "smoothness", "gradient_stability"]
 FINITE_CURVES = ("train_loss", "validation_loss", "validation_accuracy", "gradient_norm_mean", "gradient_norm_sd")
 
 
@@ -53,9 +50,32 @@ def read(path: Path, schema: type[Schema], arm: str | None = None) -> dict[str, 
     return record
 
 
-def read_arms(folder: Path, schema: type[Schema], arms: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Read the record of each arm in a folder, `ARM.json`; see `read`."""
-    return {arm: read(folder / f"{arm}.json", schema, arm) for arm in arms}
+def read_arms(metrics: Path, arms: Iterable[str], *kinds: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Read every arm's records, `metrics/KIND/ARM.json`, and check them; see `read`.
+
+    Args:
+        metrics: the folder of all metrics.
+        arms: names.
+        *kinds: of KINDS; all without any.
+
+    Returns:
+        kind -> arm -> record.
+    """
+    names = list(arms)
+    return {
+        kind: {arm: read(metrics / kind / f"{arm}.json", KINDS[kind], arm) for arm in names} for kind in kinds or KINDS
+    }
+
+
+def paths(metrics: Path, *kinds: str) -> list[Path]:
+    """Return the arms' records that there are, those of removed arms too."""
+    return [path for kind in kinds or KINDS for path in sorted((metrics / kind).glob("*.json"))]
+
+
+def left_over(metrics: Path, arms: Iterable[str]) -> list[Path]:
+    """Return the records of arms that are no longer in params.yaml."""
+    known = set(arms)
+    return [path for path in paths(metrics) if path.stem not in known]
 
 
 class Trial(Schema):
@@ -74,9 +94,6 @@ class Trial(Schema):
             raise refusal(self.losses, f"a loss for each of {len(self.seeds)} seeds", "losses")
         if (self.objective is None) != (self.state == "failed"):
             raise refusal(self.objective, f"what belongs to the state {self.state!r}", "objective")
-        known = [loss for loss in self.losses if loss is not None]
-        if self.objective is not None and not math.isclose(self.objective, math.fsum(known) / len(self.losses)):
-            raise refusal(self.objective, "the mean of the losses", "objective")
         return self
 
 
@@ -86,16 +103,7 @@ class Study(Schema):
     study: Count
     best: dict[str, Positive]
     objective: Positive
-    on_boundary: list[str]
     trials: Annotated[list[Trial], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.best, self.objective) not in [(trial.params, trial.objective) for trial in self.trials]:
-            raise refusal(self.best, "the knobs and objective of one of its trials", "best")
-        if self.objective > min(trial.objective for trial in self.trials if trial.objective is not None):
-            raise refusal(self.objective, "the lowest of its trials", "objective")
-        return self
 
 
 class Tuning(Schema):
@@ -111,18 +119,16 @@ class Tuning(Schema):
     def _check(self) -> Self:
         if [study.study for study in self.studies] != list(range(min(self.n_studies, 10**6))):
             raise refusal([study.study for study in self.studies], f"studies 0 to {self.n_studies - 1}", "studies")
-        if self.n_trials != sum(len(study.trials) for study in self.studies):
-            raise refusal(self.n_trials, "the number of trials of all studies", "n_trials")
         return self
 
 
-class _Run(Schema):
+class RunKey(Schema):
     study: Count
     seed: Count
     initial_weights: Annotated[str, Field(min_length=1)]
 
 
-class FinalRun(_Run):
+class FinalRun(RunKey):
     """One final run; a failed one has no test loss."""
 
     lr: Positive
@@ -172,11 +178,6 @@ class Training(Schema):
     test_losses: Annotated[list[str], Field(min_length=1, max_length=1)]
     runs: Annotated[list[FinalRun], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _refuse_repeated(self.runs)
-        return self
-
 
 class Layer(Schema):
     """One layer's spectrum."""
@@ -187,7 +188,7 @@ class Layer(Schema):
     coefficient_of_variation: Positive
 
 
-class DiagnosedRun(_Run):
+class DiagnosedRun(RunKey):
     """One diagnosed run; a failed one has no links and no layers."""
 
     conditioning: Logarithm | None
@@ -211,7 +212,6 @@ class Diagnosis(Schema):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _refuse_repeated(self.runs)
         shapes = {
             tuple((layer.layer, len(layer.singular_values), len(layer.initial_singular_values)) for layer in run.layers)
             for run in self.runs
@@ -222,112 +222,4 @@ class Diagnosis(Schema):
         return self
 
 
-def _refuse_repeated(runs: Sequence[_Run]) -> None:
-    keys = [(run.study, run.seed) for run in runs]
-    for number, key in enumerate(keys):
-        if key in keys[:number]:
-            raise refusal(f"study {key[0]}, seed {key[1]} twice", "each run once", f"runs.{number}")
-
-
-class Contrast(Schema):
-    """One contrast in one link; without an effect where runs failed."""
-
-    arm: str
-    reference: str
-    link: Link
-    margin_percent: Positive
-    equivalence_level: Share
-    level: Share
-    n_studies: Count
-    n_pairs: Count | None
-    studies_needed: Count | None
-    effect_percent: float | None
-    equivalence_ci_low: float | None
-    equivalence_ci_high: float | None
-    ci_low: float | None
-    ci_high: float | None
-    verdict: Verdict
-    study_effects: list[float]
-    pair_effects: list[list[float]]
-    flags: list[str]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for low, high in (("equivalence_ci_low", "equivalence_ci_high"), ("ci_low", "ci_high")):
-            if (getattr(self, low) is None) != (getattr(self, high) is None):
-                raise refusal(getattr(self, high), "both ends of an interval or none", high)
-        return self
-
-
-class ComparedArm(Schema):
-    """One arm of the summary."""
-
-    arm: str
-    expected_best: list[float] | None
-
-
-class Summary(Schema):
-    """`metrics/summary.json`."""
-
-    overall: list[str]
-    arms: list[ComparedArm]
-    contrasts: list[Contrast]
-
-
-class DoseCurve(Schema):
-    """Means and intervals, one a strength; None where runs failed."""
-
-    mean: list[float | None]
-    ci_low: list[float | None]
-    ci_high: list[float | None]
-
-
-class DoseResponse(Schema):
-    """`metrics/dose_response.json`."""
-
-    lr: Positive
-    strengths: Annotated[list[NonNegative], Field(min_length=1)]
-    n_seeds: Count
-    validation_loss: DoseCurve
-    test_loss: DoseCurve
-    conditioning: DoseCurve
-    smoothness: DoseCurve
-    gradient_stability: DoseCurve
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        n = len(self.strengths)
-        for name in ("validation_loss", "test_loss", "conditioning", "smoothness", "gradient_stability"):
-            curve: DoseCurve = getattr(self, name)
-            if {len(curve.mean), len(curve.ci_low), len(curve.ci_high)} != {n}:
-                raise refusal(curve.mean, f"{n} values, one a strength, in each list", name)
-        return self
-
-
-class ReplicatedRun(Schema):
-    """One run of a row."""
-
-    validation_loss: Annotated[list[Positive], Field(min_length=1)]
-
-
-class Row(Schema):
-    """One row of the replication."""
-
-    row: Annotated[str, Field(min_length=1)]
-    published: Positive
-    runs: Annotated[list[ReplicatedRun], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len({len(run.validation_loss) for run in self.runs}) > 1:
-            raise refusal([len(run.validation_loss) for run in self.runs], "as many epochs in each run", "runs")
-        return self
-
-
-class Replication(Schema):
-    """`metrics/replicate.json`."""
-
-    rows: Annotated[list[Row], Field(min_length=1)]
-
-
-OF_ARMS: dict[str, type[Schema]] = {"tune": Tuning, "train": Training, "diagnose": Diagnosis}  # by folder
+KINDS: dict[str, type[Schema]] = {"tune": Tuning, "train": Training, "diagnose": Diagnosis}

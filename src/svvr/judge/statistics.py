@@ -11,6 +11,7 @@ from svvr.core.seeds import derive
 
 Floats = npt.NDArray[np.float64]
 MIN_STUDIES, MIN_SEEDS = 3, 2  # fewer are a smoke run
+CONFIDENCE = 0.95  # of bands and intervals that decide nothing
 MAX_STUDIES_NEEDED = 1000
 N_SIGN_FLIPS = 10_000
 
@@ -79,45 +80,43 @@ def _decide(inner: tuple[float, float, float], outer: tuple[float, float, float]
     return "inconclusive"
 
 
-def studies_needed(mean: float, sd: float, margin: float, equivalence_level: float, level: float) -> int | None:
-    """Return the smallest number of studies that would decide, were mean and sd to stay as observed.
+def studies_needed(study_effects: Sequence[float], margin: float, equivalence_level: float, level: float) -> int | None:
+    """Return the smallest number of studies that would decide, were mean and deviation to stay as observed.
 
-    None where MAX_STUDIES_NEEDED would not.
+    None where MAX_STUDIES_NEEDED would not. The arguments are those of `verdict`.
     """
+    mean, sd = float(np.mean(study_effects)), float(np.std(study_effects, ddof=1))
     for n in range(MIN_STUDIES, MAX_STUDIES_NEEDED + 1):
         inner, outer = (half_width(sd, n, each) for each in (equivalence_level, level))
-        if _decide((mean, mean - inner, mean + inner), (mean, mean - outer, mean + outer), math.log1p(margin)) != (
-            "inconclusive"
-        ):
+        ends = (mean, mean - inner, mean + inner), (mean, mean - outer, mean + outer)
+        if _decide(*ends, math.log1p(margin)) != "inconclusive":
             return n
     return None
 
 
 def given_these_winners(pairs: Floats) -> dict[str, float]:
-    """Test all pairs as if the winners were fixed; this ignores that tuning is random, and never decides.
+    """Judge all pairs as if the winners were fixed; this ignores that tuning is random, and never decides.
 
     Args:
         pairs: (n,) differences of logarithms, n >= 2.
 
     Returns:
-        Two-sided p-values of the paired t test, Wilcoxon's signed-rank test and the sign-flip permutation test.
+        `p_better`, the share of pairs in which the arm's figure is the lower one, ties counting half; and the two-sided
+        p-values of the paired t test, Wilcoxon's signed-rank test and the sign-flip permutation test.
     """
+    better = {"p_better": float(((pairs < 0) + 0.5 * (pairs == 0)).mean())}
     if not np.any(pairs):
-        return {"paired_t_p": 1.0, "wilcoxon_p": 1.0, "sign_flip_p": 1.0}
+        return {**better, "paired_t_p": 1.0, "wilcoxon_p": 1.0, "sign_flip_p": 1.0}
     sd = float(pairs.std(ddof=1))
     t = math.inf if sd == 0 else float(pairs.mean()) / (sd / math.sqrt(len(pairs)))
     signs = np.random.default_rng(derive("sign_flip", len(pairs))).choice([-1.0, 1.0], (N_SIGN_FLIPS, len(pairs)))
     extreme = np.abs(signs @ pairs) >= abs(float(pairs.sum())) * (1 - 1e-12)
     return {
+        **better,
         "paired_t_p": 2 * float(stats.t.sf(abs(t), len(pairs) - 1)),
         "wilcoxon_p": float(stats.wilcoxon(pairs).pvalue),
         "sign_flip_p": (1 + float(extreme.sum())) / (1 + N_SIGN_FLIPS),  # the observed signs are one of the flips
     }
-
-
-def p_better(pairs: Floats) -> float:
-    """Return the share of pairs in which the arm's figure is lower than the reference's, ties counting half."""
-    return float(((pairs < 0) + 0.5 * (pairs == 0)).mean())
 
 
 def expected_best(losses: Sequence[float | None]) -> list[float | None]:

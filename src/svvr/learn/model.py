@@ -34,6 +34,16 @@ def n_parameters(sizes: Sequence[int]) -> int:
     return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
 
 
+def layers(flat: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """View flat parameters (..., P) as each layer's weight (..., out, in) and bias (..., out); nothing is copied.
+
+    Differentiable, since the views are.
+    """
+    shapes = [(n_out, n_in) for n_in, n_out in itertools.pairwise(sizes)]
+    parts = torch.split_with_sizes(flat, [length for m, n in shapes for length in (m * n, m)], -1)
+    return [(parts[2 * i].view(*flat.shape[:-1], m, n), parts[2 * i + 1]) for i, (m, n) in enumerate(shapes)]
+
+
 def stack(flat: Tensor, sizes: Sequence[int]) -> Stack:
     """View a (K, P) tensor as the layers of K models; nothing is copied.
 
@@ -42,13 +52,8 @@ def stack(flat: Tensor, sizes: Sequence[int]) -> Stack:
     """
     if flat.ndim != 2 or flat.shape[1] != n_parameters(sizes):
         raise ValueError(f"flat parameters: got shape {tuple(flat.shape)}, expected (K, {n_parameters(sizes)})")
-    weights, biases, start = [], [], 0
-    for n_in, n_out in itertools.pairwise(sizes):
-        stop = start + n_out * n_in
-        weights.append(flat[:, start:stop].view(-1, n_out, n_in))
-        biases.append(flat[:, stop : stop + n_out])
-        start = stop + n_out
-    return Stack(flat, tuple(weights), tuple(biases))
+    parts = layers(flat, sizes)
+    return Stack(flat, tuple(weight for weight, _ in parts), tuple(bias for _, bias in parts))
 
 
 def initial_weights(sizes: Sequence[int], seed: int) -> Tensor:

@@ -1,23 +1,22 @@
-"""The measurement of a trained run as a unit of work, and its record."""
+"""The measurement of one trained run as a unit of work."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from threadpoolctl import threadpool_limits
 
-from svvr.core.files import Arrays, array_hash, finite_or_none
+from svvr.core.files import Arrays
 from svvr.core.seeds import derive
 from svvr.learn import model
-from svvr.measure import diagnostics
-from svvr.run.evaluate import Work
-
-LINKS = ("conditioning", "smoothness", "gradient_stability")
-MEANS = (*LINKS, "calibration_error", "train_test_gap")
+from svvr.measure import gradients, hessian, network, spectrum
+from svvr.measure.calibration import calibration_error
+from svvr.measure.sharpness import adaptive_sharpness
 
 
 @dataclass(frozen=True)
@@ -26,134 +25,105 @@ class Measurement:
 
     Attributes:
         seed: the run's, from which its initial weights and the measurement's own streams derive.
-        weights: (P,) float32 at the selected epoch.
+        weights: (P,) float32 at the selected epoch; None of a failed run.
         hidden: widths of the hidden layers.
         tolerance: relative, of the top Hessian eigenvalue.
         probes: random vectors of the Hessian trace; 0 measures conditioning and smoothness alone.
     """
 
     seed: int
-    weights: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32] | None
     hidden: tuple[int, ...]
     tolerance: float
     probes: int = 0
 
 
-def measure(units: Sequence[Measurement], data: Arrays) -> list[Arrays]:
-    """Measure runs one by one.
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a run.
 
-    See `diagnostics.measure` and `diagnostics.links` for what a result holds; it is a `reason` alone where a run's
-    model does not have what is measured.
+    Attributes:
+        figures: by name, in plain types; None where the run cannot be measured.
+        reason: why it cannot be measured, in a line; None where it was.
     """
-    with threadpool_limits(1):  # Lanczos' vector sums would follow the number of BLAS threads
-        return [{"record": np.array(json.dumps(_measure_or_say_why_not(unit, data)))} for unit in units]
+
+    figures: dict[str, Any] | None
+    reason: str | None = None
+
+    def arrays(self) -> Arrays:
+        """Return it as one JSON text, in which floats keep every bit."""
+        return {"measured": np.array(json.dumps(asdict(self), allow_nan=False))}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Measured":
+        """Return what `arrays` was made of."""
+        return cls(**json.loads(str(arrays["measured"])))
 
 
-def _measure_or_say_why_not(unit: Measurement, data: Arrays) -> dict[str, Any]:
-    try:
-        return _measure(unit, data)
-    except diagnostics.UnmeasurableError as error:
-        return {"reason": str(error)}
+def measure(units: Sequence[Measurement], data: Arrays) -> list[Measured]:
+    """Measure trained runs one by one.
 
-
-def _measure(unit: Measurement, data: Arrays) -> dict[str, Any]:
-    sizes = (data["x_train"].shape[1], *unit.hidden, int(data["y_train"].max()) + 1)
-    initial = model.initial_weights(sizes, derive("initial_weights", unit.seed)).numpy()
-    if unit.probes:
-        return diagnostics.measure(
-            unit.weights, initial, sizes, data, probes=unit.probes, tolerance=unit.tolerance, seed=unit.seed
-        )
-    x, y = data["x_train"], data["y_train"]
-    return dict(diagnostics.links(unit.weights, initial, sizes, x, y, unit.tolerance, unit.seed))
-
-
-WORK = Work(
-    measure,
-    modules=lambda unit: ["svvr.measure.unit", "svvr.measure.diagnostics", "svvr.learn.model", "svvr.core.seeds"],
-    stackable=lambda unit: 0,
-    chunk=1,
-)
-
-
-def measured(result: Arrays) -> dict[str, Any]:
-    """Return what a unit measured."""
-    record: dict[str, Any] = json.loads(str(result["record"]))
-    return record
-
-
-def first_seeds(runs: Sequence[Mapping[str, Any]], n: int) -> list[tuple[int, Mapping[str, Any]]]:
-    """Return the first n runs of each study with their places among all runs."""
-    taken: dict[int, int] = {}
-    chosen = []
-    for index, run in enumerate(runs):
-        taken[run["study"]] = taken.get(run["study"], 0) + 1
-        if taken[run["study"]] <= n:
-            chosen.append((index, run))
-    return chosen
-
-
-def weights_of(runs: Sequence[Mapping[str, Any]], arrays: Arrays) -> npt.NDArray[np.float32]:
-    """Return the weights (runs, P) of all runs of a train record.
+    Their bytes depend on the unit and the data alone: everything runs on one thread, because sums over several follow
+    their number.
 
     Args:
-        runs: of the record, with the hash of their `weights`.
-        arrays: `weights` (runs, P) float32, in the record's order.
-
-    Raises:
-        ValueError: where they are those of other runs; it names the first.
-    """
-    weights = arrays["weights"]
-    if weights.ndim != 2 or len(weights) != len(runs) or weights.dtype != np.float32:
-        raise ValueError(f"weights: got {weights.dtype} {weights.shape}, expected float32 ({len(runs)}, parameters)")
-    for run, row in zip(runs, weights, strict=True):
-        if array_hash(row) != run["weights"]:
-            where = f"study {run['study']}, seed {run['seed']}"
-            raise ValueError(f"weights of {where}: got others than the train record's, expected those of one run")
-    return weights
-
-
-def gradient_figures(run: Mapping[str, Any], last_epochs: int) -> dict[str, float | None]:
-    """Take the figures of the last epochs from a train record: stability (ln CV) and mean cosine of gradients."""
-    means, sds, cosines = (
-        run[name][-last_epochs:] for name in ("gradient_norm_mean", "gradient_norm_sd", "gradient_cosine")
-    )
-    known = [cosine for cosine in cosines if cosine is not None]
-    return {
-        "gradient_stability": finite_or_none(diagnostics.gradient_stability(means, sds, last_epochs)),
-        "gradient_cosine": math.fsum(known) / len(known) if known else None,
-    }
-
-
-def figures(run: Mapping[str, Any], measurement: Mapping[str, Any] | None, last_epochs: int) -> dict[str, Any]:
-    """Join what was measured (None of a failed run) with the gradient's figures.
+        units: the runs.
+        data: `x_train` (N, inputs) float32, `y_train` (N,) int64; and for units with probes the same for `test`.
 
     Returns:
-        All figures, or the `reason` alone why anything cannot be had.
+        For each unit its figures: `conditioning` (the mean over layers of ln(s_1 / s_k)) and `smoothness` (ln of the
+        Hessian's top eigenvalue). With probes also `hessian_top`, `hessian_residual`, `hessian_trace`,
+        `hessian_trace_se`, `adaptive_sharpness`, `gradient_noise_trace` (all on the train split),
+        `calibration_error` (test split), `train_loss`, `test_loss`, `train_test_gap` (test minus train), in nats, and
+        `layers` (see `spectrum.spectra`). Or the reason alone, where the run failed, its model lacks one of these
+        quantities, or one is not finite.
+
+    Raises:
+        ValueError: where a model and the data do not fit each other, or a setting is out of range.
     """
-    if measurement is None:
-        return {"reason": "the run failed"}
-    if "reason" in measurement:
-        return dict(measurement)
+    torch.set_num_threads(1)
+    with threadpool_limits(1):  # those of BLAS, which Lanczos' vector sums use
+        return [_measured(unit, data) for unit in units]
+
+
+def _measured(unit: Measurement, data: Arrays) -> Measured:
+    if unit.weights is None:
+        return Measured(None, "the run failed")
     try:
-        links = {name: measurement[name] for name in ("conditioning", "smoothness")}
-        return {**links, **gradient_figures(run, last_epochs), **measurement}
-    except diagnostics.UnmeasurableError as error:
-        return {"reason": str(error)}
+        return Measured(_figures(unit, unit.weights, data))
+    except network.UnmeasurableError as error:
+        return Measured(None, str(error))
 
 
-def record(run: Mapping[str, Any], measurement: Mapping[str, Any] | None, last_epochs: int) -> dict[str, Any]:
-    """Describe a diagnosed run; the links of one that failed or cannot be measured are None, with the `reason`."""
-    key = {name: run[name] for name in ("study", "seed", "initial_weights")}
-    found = figures(run, measurement, last_epochs)
-    if "reason" in found:
-        return {**key, **dict.fromkeys(MEANS), "gradient_cosine": None, "layers": [], **found}
-    return {**key, **found}
+def _figures(unit: Measurement, weights: npt.NDArray[np.float32], data: Arrays) -> dict[str, Any]:
+    x, y = data["x_train"], data["y_train"]
+    sizes = (x.shape[1], *unit.hidden, int(y.max()) + 1)
+    initial = model.initial_weights(sizes, derive("initial_weights", unit.seed)).numpy()
+    layers = spectrum.spectra(weights, initial, sizes)
+    top, residual, _ = hessian.top_eigenvalue(weights, sizes, x, y, unit.tolerance, derive("hessian_start", unit.seed))
+    figures = {"conditioning": spectrum.conditioning(layers), "smoothness": hessian.smoothness(top)}
+    if not unit.probes:
+        return _finite(figures)
+    trace, error = hessian.trace(weights, sizes, x, y, unit.probes, derive("hessian_probes", unit.seed))
+    train_loss, _ = network.evaluate(weights, sizes, x, y)
+    test_loss, probabilities = network.evaluate(weights, sizes, data["x_test"], data["y_test"])
+    figures |= {
+        "hessian_top": top,
+        "hessian_residual": residual,
+        "hessian_trace": trace,
+        "hessian_trace_se": error,
+        "adaptive_sharpness": adaptive_sharpness(weights, sizes, x, y),
+        "gradient_noise_trace": gradients.noise_trace(weights, sizes, x, y),
+        "calibration_error": calibration_error(probabilities, data["y_test"]),
+        "train_loss": train_loss,
+        "test_loss": test_loss,
+        "train_test_gap": test_loss - train_loss,
+    }
+    return {**_finite(figures), "layers": layers}
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Return the flat figures: means over the runs that could be measured, None without any."""
-    means: dict[str, float | None] = {"n_runs": len(rows)}
-    for name in MEANS:
-        values = [row[name] for row in rows if row[name] is not None]
-        means[name] = math.fsum(values) / len(values) if values else None
-    return means
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise network.UnmeasurableError(f"{name}: got {value!r}, expected a finite number")
+    return dict(figures)

@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 
 from svvr.core.files import Arrays, RecordError, array_hash, arrays_from, npz_bytes, write_bytes
+from svvr.run.lifetime import cache_is_off
 
 LIMIT = 2 * 2**30  # bytes
+
+
+def folder() -> Path | None:
+    """Return the folder of the result cache, shared by temporary copies of the repository; None where it is off."""
+    return None if cache_is_off() else Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "svvr"
 
 
 def look_up(folder: Path, key: str) -> Arrays | None:

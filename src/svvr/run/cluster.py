@@ -1,16 +1,15 @@
 """A Dask cluster as a concurrent.futures executor: workers like this process, data sent once, one clear error."""
 
 import functools
-import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from svvr.core.files import Arrays
+from svvr.run import code
 from svvr.run.platform import platform
 
 ADDRESS = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
@@ -92,13 +91,10 @@ def _compute(own: dict[str, str], name: str, compute: Callable[..., Any], units:
     return compute(units, data)
 
 
-@functools.cache  # what this process runs, whatever happens to the files meanwhile
+@functools.cache
 def identity() -> dict[str, str]:
     """Return what a result depends on beside its unit and data: packages, processor and this package's sources."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return {**platform(), "svvr": digest.hexdigest()[:12]}
+    return {**platform(), "svvr": code.of_package()}
 
 
 def _refuse_others(name: str, client: Any) -> None:

@@ -4,10 +4,8 @@ A unit is a frozen dataclass that determines its result together with the data. 
 computed in chunks; neither chunks nor workers nor order change a result.
 """
 
-import functools
 import hashlib
 import importlib
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -18,33 +16,89 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from svvr.core.files import Arrays, RecordError, array_hash
-from svvr.run.cache import look_up, store
+from svvr.run import cache, code
 from svvr.run.lifetime import when_orphaned
 from svvr.run.platform import platform
+from svvr.run.progress import Progress
 
 CHUNK = 12  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
 
 
+class Result(Protocol):
+    """What a unit of work gives: it can be kept as arrays."""
+
+    def arrays(self) -> Arrays:
+        """Return the result as arrays."""
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Return the result that the arrays were taken from."""
+
+
+U = TypeVar("U")
+R = TypeVar("R", bound=Result)
+
+
 @dataclass(frozen=True)
-class Work:
+class Work(Generic[U, R]):
     """A kind of work.
 
     Attributes:
         compute: from units that can share a stack, and the data, to one result for each unit.
-        modules: from a unit to the names of the modules whose code determines its result.
+        result: the type of a result.
+        code: from a unit to the names of the modules that compute it; what they import counts too.
         stackable: from a unit to what units of one stack have in common.
         chunk: units computed in one stack at most.
     """
 
-    compute: Callable[[Sequence[Any], Arrays], list[Arrays]]
-    modules: Callable[[Any], list[str]]
-    stackable: Callable[[Any], Hashable]
+    compute: Callable[[Sequence[U], Arrays], list[R]]
+    result: type[R]
+    code: Callable[[U], tuple[str, ...]]
+    stackable: Callable[[U], Hashable]
     chunk: int = CHUNK
+
+
+class Session:
+    """Computes units for a stage: looks them up, spreads the rest over the workers, counts them.
+
+    Attributes:
+        note: shown beside the count.
+    """
+
+    def __init__(self, executor: Executor, count: Progress) -> None:
+        self._executor, self._count, self.note = executor, count, ""
+
+    def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
+        """Return the results in the order of the units; see `evaluate`."""
+        return evaluate(units, work, data, self._executor, cache.folder(), self.skip)
+
+    def skip(self, n: int) -> None:
+        """Count n units that there is nothing to compute for."""
+        self._count(n, self.note)
+
+
+@contextmanager
+def session(name: str, total: int) -> Iterator[Session]:
+    """Open the workers for a stage that computes so many units in all.
+
+    Raises:
+        ConnectionError: where the cluster cannot be used or is lost; see `svvr.run.cluster.connect`.
+    """
+    count = Progress(name, total)
+    with workers() as executor:
+        yield Session(executor, count)
+    count.close()
+
+
+def compute(name: str, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
+    """Compute all units of a stage, with progress; the results come in their order."""
+    with session(name, len(units)) as each:
+        return each(units, work, data)
 
 
 @contextmanager
@@ -57,7 +111,7 @@ def workers() -> Iterator[Executor]:
     The scheduler's address is taken from the environment variable SVVR_SCHEDULER (`tcp://host:port`).
 
     Raises:
-        ConnectionError: where the cluster cannot be used or is lost; see `svvr.cluster.connect`.
+        ConnectionError: where the cluster cannot be used or is lost; see `svvr.run.cluster.connect`.
     """
     address = os.environ.get("SVVR_SCHEDULER")
     if not address:
@@ -83,13 +137,13 @@ def _serve(parent: int) -> None:
 
 
 def evaluate(
-    units: Sequence[Any],
-    work: Work,
+    units: Sequence[U],
+    work: Work[U, R],
     data: Arrays,
     executor: Executor,
     folder: Path | None = None,
     finished: Callable[[int], None] = lambda n: None,
-) -> list[Arrays]:
+) -> list[R]:
     """Compute units, or look them up.
 
     Args:
@@ -103,21 +157,19 @@ def evaluate(
     Returns:
         The results in the order of the units.
     """
-    modules = [work.modules(unit) for unit in units]
-    for module in {name for names in modules for name in names}:
+    for module in {name for unit in units for name in work.code(unit)}:
         importlib.import_module(module)  # before workers start, so that they and the keys have the same code
-    keys = [unit_key(unit, names, data) for unit, names in zip(units, modules, strict=True)] if folder else []
-    results: dict[int, Arrays] = {}
-    if folder:
-        for index, key in enumerate(keys):
-            hit = look_up(folder, key)
-            if hit is not None:
-                results[index] = hit
+    keys = unit_keys(units, work, data) if folder else []
+    results: dict[int, R] = {}
+    for index, key in enumerate(keys):
+        hit = cache.look_up(folder, key) if folder else None
+        if hit is not None:
+            results[index] = work.result.from_arrays(hit)
     if results:
         finished(len(results))
     missing = [index for index in range(len(units)) if index not in results]
-    futures: dict[Future[list[Arrays]], list[int]] = {}
     n_workers = getattr(executor, "n_workers", os.cpu_count() or 1) if missing else 1
+    futures: dict[Future[list[R]], list[int]] = {}
     for indices in _chunks(units, missing, work, n_workers):
         futures[executor.submit(work.compute, [units[i] for i in indices], data)] = indices
     for future in as_completed(futures):
@@ -125,7 +177,7 @@ def evaluate(
             results[index] = result
             try:
                 if folder:
-                    store(folder, keys[index], result)
+                    cache.store(folder, keys[index], result.arrays())
             except RecordError as error:
                 warnings.warn(f"result cache: goes on without it ({error})", stacklevel=2)
                 folder = None
@@ -133,7 +185,7 @@ def evaluate(
     return [results[index] for index in range(len(units))]
 
 
-def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work, n_workers: int) -> list[list[int]]:
+def _chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n_workers: int) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = {}
     for index in missing:
         groups.setdefault(work.stackable(units[index]), []).append(index)
@@ -145,26 +197,18 @@ def _chunks(units: Sequence[Any], missing: Sequence[int], work: Work, n_workers:
     return chunks
 
 
-def unit_key(unit: Any, modules: Sequence[str], data: Arrays) -> str:
-    """Return the hash under which a unit's result is kept: its spec, the code and data that it uses, the platform."""
-    parts = {
-        "unit": _plain(unit),
-        "code": {name: _source_hash(name) for name in modules},
+def unit_keys(units: Sequence[U], work: Work[U, R], data: Arrays) -> list[str]:
+    """Return the hashes under which units' results are kept: of their specs, the code and data used, the platform."""
+    common = {
+        "work": f"{work.compute.__module__}.{work.compute.__qualname__}",
         "data": {name: array_hash(array) for name, array in data.items()},
         "platform": platform(),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    parts = ({**common, "unit": _plain(unit), "code": code.of_unit(work.code(unit))} for unit in units)
+    return [hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest() for each in parts]
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return array_hash(value) if isinstance(value, np.ndarray) else value
-
-
-@functools.cache  # what this process runs, whatever happens to the file meanwhile
-def _source_hash(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"module of a unit: got {module!r}, expected one that can be imported")
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()

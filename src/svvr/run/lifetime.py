@@ -7,7 +7,18 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-PARENT = os.getppid()  # noted before heavy imports, during which the parent may die
+
+def begin(name: str) -> None:
+    """Make this process a stage's: call it first of all, before imports that take a second.
+
+    SIGINT and SIGTERM end it with a line and status 128 + signal; so does the death of the parent.
+
+    Args:
+        name: of the stage; with `@ARM` where dvc says so in DVC_STAGE.
+    """
+    said = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    end_on_signals(said if said.partition("@")[0] == name else name)
+    when_orphaned(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def when_orphaned(parent: int, act: Callable[[], None]) -> None:

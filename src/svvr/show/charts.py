@@ -1,114 +1,87 @@
-"""Rows of the interactive charts: finished records in, plain rows out; nothing is computed that decides.
+"""Rows of the interactive charts, in plain types: the same bands and words as the figures'.
 
-The charts themselves are Vega-Lite templates in `.dvc/plots/`, one for each function here.
+The charts themselves are Vega-Lite templates in `.dvc/plots/`, one for each function here. Names of arms, panels and
+quantities are written out in the rows, so that a template holds no list but the palette.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from svvr.judge.statistics import mean_interval
-from svvr.show.figures import Floats, Record, study_curves
+from svvr.links import BY_NAME, GENERALISATION
+from svvr.show import bands, style, words
+from svvr.tables import Record, Source
 
 Rows = list[dict[str, Any]]
-LEVEL = 0.95
-_QUANTITIES = {
-    "test_loss": "test loss (nats per example)",
-    "conditioning": "conditioning (ln of the condition number)",
-    "smoothness": "smoothness (ln of the top Hessian eigenvalue)",
-    "gradient_stability": "gradient stability (ln of the norm's variation)",
-}
 
 
-def curves(train: Mapping[str, Record]) -> Rows:
-    """Return each arm's validation loss (nats) by epoch: the mean over studies of their means, and its t interval."""
-    rows: Rows = []
-    for arm, record in train.items():
-        for epoch, values in enumerate(study_curves(record["runs"]).T, 1):
-            rows.append({"arm": arm, "epoch": epoch, **_interval(values)})
-    return rows
+def comparison(source: Source) -> Rows:
+    """Return each arm's validation loss (nats) by epoch, with the interval and the band as it is drawn."""
+    return _rows(bands.validation(source))
 
 
-def search(tune: Mapping[str, Record]) -> Rows:
-    """Return every finished trial with its knobs, its objective (nats) and whether it won its study."""
-    return [
-        {
-            "arm": arm,
-            "study": study["study"],
-            "trial": trial["number"],
-            **{knob: trial["params"].get(knob) for knob in ("lr", "strength", "weight_decay")},
-            "objective": trial["objective"],
-            "winner": "yes" if trial["objective"] == study["objective"] else "no",
-        }
-        for arm, record in tune.items()
-        for study in record["studies"]
-        for trial in study["trials"]
-        if trial["objective"] is not None
-    ]
+def search(source: Source) -> Rows:
+    """Return every trial for each knob that its arm tunes: its value, its objective (nats) and where it is drawn."""
+    frame = bands.trials(source)
+    return _rows(frame.assign(knob=frame["knob"].map(style.KNOBS)))
 
 
 def paired(summary: Record) -> Rows:
-    """Return each pair's difference in test loss (percent) by contrast and study."""
+    """Return each pair's and study's difference in test loss (per cent), and each contrast's interval and margin."""
+    colors = style.colors(bands.arms_of(summary))
+    verdicts = {words.versus(c): c["verdict"] for c in summary["contrasts"] if c["link"] == GENERALISATION.name}
     return [
-        {"contrast": _contrast(entry), "study": study, "pair": pair, "difference": effect}
-        for entry in summary["contrasts"]
-        if entry["link"] == "generalisation"
-        for study, effects in enumerate(entry["pair_effects"])
-        for pair, effect in enumerate(effects)
+        {
+            "contrast": words.versus(row),
+            "color": colors[row["arm"]],
+            **{key: row[key] for key in ("kind", "study", "difference", "low", "high")},
+            "verdict": verdicts[words.versus(row)],
+        }
+        for row in bands.plain(bands.pairs(summary))
     ]
 
 
 def links(summary: Record) -> Rows:
-    """Return each contrast's effect on each link (percent) with its interval at the contrast's level and verdict."""
+    """Return each contrast's effect on each link, as ratios for the eye and in per cent for words, and its verdict."""
+    colors = style.colors(bands.arms_of(summary))
+    ratios = ("effect", "low", "high", "inner_low", "inner_high", "margin_low", "margin_high")
     return [
         {
-            "contrast": _contrast(entry),
-            "link": entry["link"].replace("_", " "),
-            "effect": entry["effect_percent"],
-            "low": entry["ci_low"],
-            "high": entry["ci_high"],
-            "level": f"{100 * entry['level']:.3g} %",
-            "verdict": entry["verdict"],
+            "panel": f"{BY_NAME[row['link']].words}: difference in {BY_NAME[row['link']].figure} (%)",
+            "contrast": words.versus(row),
+            "color": colors[row["arm"]],
+            **{key: row[key] for key in ratios},
+            "change": None if row["effect"] is None else f"{words.percent(row['effect_percent'])} %",
+            "interval": words.interval(row) or "-",
+            "level": words.confidence(row["level"]),
+            "verdict": row["verdict"],
         }
-        for entry in summary["contrasts"]
-        if entry["effect_percent"] is not None
+        for row in bands.plain(bands.effects(summary))
     ]
 
 
-def spectra(diagnose: Mapping[str, Record]) -> Rows:
-    """Return the singular values of each layer, by arm and before training: mean, lowest and highest over the runs."""
-    runs = {arm: [run["layers"] for run in record["runs"] if run["layers"]] for arm, record in diagnose.items()}
-    rows = [row for arm, each in runs.items() for row in _spectrum(arm, each, "singular_values")]
-    return rows + _spectrum(
-        "before training", [each for arm in runs.values() for each in arm], "initial_singular_values"
-    )
-
-
-def _spectrum(name: str, runs: Sequence[Sequence[Record]], key: str) -> Rows:
-    rows: Rows = []
-    for number, layers in enumerate(zip(*runs, strict=True), 1):
-        for index, column in enumerate(np.array([layer[key] for layer in layers]).T, 1):
-            figures = {"mean": float(column.mean()), "low": float(column.min()), "high": float(column.max())}
-            rows.append({"arm": name, "layer": number, "index": index, **figures})
-    return rows
+def spectra(source: Source) -> Rows:
+    """Return the singular values of each layer, by arm and before training: median and quantiles over the runs."""
+    frame = bands.spectra(source)
+    return _rows(frame.assign(layer=[f"layer {layer}" for layer in frame["layer"]]))
 
 
 def dose_response(record: Record) -> Rows:
-    """Return the mean of each link's quantity at each strength, with its interval; what is unknown is left out."""
-    return [
-        {"quantity": quantity, "strength": strength, "mean": mean, "low": low, "high": high}
-        for name, quantity in _QUANTITIES.items()
-        for strength, mean, low, high in zip(
-            record["strengths"], *(record[name][key] for key in ("mean", "ci_low", "ci_high")), strict=True
-        )
-        if mean is not None
-    ]
+    """Return each figure's mean at each strength, with its interval; what is unknown is left out."""
+    frame = bands.dose(record)
+    names = {quantity: style.DOSES.get(quantity, "link") for quantity in frame["quantity"]}
+    return _rows(frame.assign(quantity=frame["quantity"].map(names)))
 
 
-def _interval(values: Floats) -> dict[str, float]:
-    return dict(zip(("mean", "low", "high"), mean_interval(values, LEVEL), strict=True))
+def replication(record: Record) -> Rows:
+    """Return each row's validation loss (nats) by epoch, mean and range over the runs, then the published losses."""
+    curves = bands.replication(record).assign(published=None)
+    marks = bands.published(record).rename(columns={"loss": "published"})
+    frame = pd.concat([curves, marks.reindex(columns=curves.columns)], ignore_index=True)
+    return _rows(frame.assign(row=frame["row"].map(words.name)))
 
 
-def _contrast(entry: Record) -> str:
-    return f"{entry['arm']} vs {entry['reference']}".replace("_", " ")
+def _rows(frame: pd.DataFrame) -> Rows:
+    if "arm" in frame:
+        frame = frame.assign(arm=frame["arm"].map(words.name))
+    return bands.plain(frame)

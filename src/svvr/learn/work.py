@@ -1,0 +1,85 @@
+"""Training as units of work, and the runs that the stages ask for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from svvr.core.files import Arrays
+from svvr.core.seeds import derive
+from svvr.learn.result import RULES, Result
+from svvr.learn.spec import Run
+from svvr.learn.train import train
+from svvr.run import code
+from svvr.run.evaluate import Session, Work
+
+if TYPE_CHECKING:
+    from svvr.core.params import Params
+
+Asked: TypeAlias = Sequence[tuple[dict[str, float], int]]  # knobs and seed of each run
+Losses: TypeAlias = dict[str, float | None]  # selection rule -> validation loss in nats, None where the run failed
+
+
+def _code(run: Run) -> tuple[str, ...]:
+    return "svvr.learn.train", *map(code.penalty, run.penalties())
+
+
+WORK = Work(train, Result, _code, Run.stackable)
+
+
+def losses_of(params: "Params", penalty: str, session: Session, data: Arrays) -> Callable[[Asked], list[Losses]]:
+    """Return what a search needs: a function from (knobs, seed) of runs to their validation losses under each rule.
+
+    Args:
+        params: of the pipeline.
+        penalty: the arm's.
+        session: computes the runs; the lowest loss so far is shown beside its count.
+        data: the train and validation splits.
+    """
+    best: list[float] = []
+
+    def losses(asked: Asked) -> list[Losses]:
+        runs = [Run.of(params, penalty, knobs, seed) for knobs, seed in asked]
+        found: list[Losses] = [
+            {rule: each.validation_loss(rule) for rule in RULES} for each in session(runs, WORK, data)
+        ]
+        best[:] = sorted([*best, *(loss for each in found if (loss := each[params.selection]) is not None)])[:1]
+        session.note = f"best loss {best[0]:.4f}" if best else ""
+        return found
+
+    return losses
+
+
+def replication(params: "Params") -> dict[str, list[Run]]:
+    """Return the runs of each row of the replication: the published hyperparameters, seed by seed.
+
+    The third row continues from the trained baseline's weights instead of starting from fresh ones.
+    """
+    settings = params.replicate
+    plain = Run(
+        0,
+        settings.baseline.lr,
+        hidden=tuple(params.model.hidden),
+        epochs=settings.epochs,
+        batch_size=params.training.batch_size,
+        device=params.training.device,
+    )
+    penalised = replace(
+        plain, lr=settings.regularized.lr, penalty="sv_variance", strength=settings.regularized.strength
+    )
+    seeds = [derive("replicate", index) for index in range(settings.seeds)]
+    return {
+        "baseline": [replace(plain, seed=seed) for seed in seeds],
+        "regularized_fresh": [replace(penalised, seed=seed) for seed in seeds],
+        "regularized_continued": [replace(penalised, seed=seed, start=replace(plain, seed=seed)) for seed in seeds],
+    }
+
+
+def doses(params: "Params") -> list[Run]:
+    """Return the runs of the dose-response, strength by strength and seed by seed."""
+    settings = params.dose_response
+    seeds = [derive("dose_response", index) for index in range(settings.seeds)]
+    return [
+        Run.of(params, "sv_variance" if strength else "none", {"lr": settings.lr, "strength": strength}, seed)
+        for strength in settings.strengths
+        for seed in seeds
+    ]

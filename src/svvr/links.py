@@ -1,0 +1,43 @@
+"""The four links of the hypothesis: the only list of them.
+
+Every figure is a logarithm, so that a difference between two runs is the ratio of what it measures. The claim: evenly
+spread singular values -> better conditioning -> a smoother loss landscape -> steadier gradients -> better
+generalisation. The last is the question itself and stands first; the three before it are measured on its runs.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of the chain.
+
+    Attributes:
+        name: its key in records.
+        words: its name in a sentence.
+        figure: what changes by so many per cent.
+        axis: label of an axis that shows the figure itself, with its unit.
+        better: -1 where the hypothesis is that the figure falls, 1 where it rises.
+    """
+
+    name: str
+    words: str
+    figure: str
+    axis: str
+    better: int = -1
+
+
+GENERALISATION = Link("generalisation", "generalisation", "test loss", "test loss (nats per example)")
+MEASURED = (
+    Link("conditioning", "conditioning", "condition number", "ln of the condition number (mean over layers)"),
+    Link("smoothness", "smoothness", "top Hessian eigenvalue", "ln of the top Hessian eigenvalue (nats per weight²)"),
+    Link(
+        "gradient_stability",
+        "gradient stability",
+        "gradient norm's coefficient of variation",
+        "ln of the gradient norm's coefficient of variation",
+    ),
+)  # these share one error rate
+LINKS = (GENERALISATION, *MEASURED)
+CHAIN = (*MEASURED, GENERALISATION)  # from cause to effect
+BY_NAME = {link.name: link for link in LINKS}

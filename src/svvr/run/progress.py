@@ -1,0 +1,40 @@
+"""How far a stage is: a bar on a terminal, a quiet line elsewhere."""
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+log = logging.getLogger("svvr")
+QUIET = 20  # seconds
+
+
+class Progress:
+    """Count finished units: a bar on a terminal; elsewhere a line at a tenth of them, at most every 20 s."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total, self._done, self._said = name, total, 0, 0
+        self._start = self._last = time.monotonic()
+        self._bar = tqdm(total=total, desc=name, unit="run") if sys.stderr.isatty() else None
+
+    def __call__(self, n: int, note: str = "") -> None:
+        """Count n more finished units; `note` is shown beside the count."""
+        self._done += n
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(n)
+            return
+        tenth, now = 10 * self._done // self._total, time.monotonic()
+        if self._done == self._total or (tenth > self._said and now > self._last + QUIET):
+            self._said, self._last = tenth, now
+            left = (now - self._start) * (self._total / self._done - 1)
+            rest = f", {left:.0f} s left" if self._done < self._total else ""
+            seconds = now - self._start
+            text = f"{self._name}: {self._done} of {self._total} runs, {seconds:.0f} s{rest}"
+            log.info("%s%s", text, note and f", {note}")
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
