@@ -5,7 +5,7 @@ PYTHON ?= python3
 # dvc.yaml's commands say `python`, and must find the environment's
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help venv repro verify test lint bench dashboard clean-cache clean
+.PHONY: help venv repro verify check test readme lint bench dashboard clean-cache clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -31,8 +31,14 @@ repro: venv  ## run what is out of date, then print the verdicts
 verify: venv  ## recompute everything in a temporary clone and compare with the committed metrics
 	python -m tools.verify
 
-test: lint  ## lint, check types, run the tests with coverage
-	python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term-missing
+check: lint  ## lint, check types, run the fast tests
+	python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
+
+test: lint  ## lint, check types, run all tests with coverage
+	python -m pytest --numprocesses 2 --dist loadfile --durations 10 --cov --cov-report=term-missing
+
+readme: venv  ## write the results into README.md and docs from metrics/
+	python -m tools.readme
 
 lint: venv  ## ruff and mypy
 	ruff check .

@@ -13,17 +13,21 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import reference
-from svvr.data.make import make as data
-from svvr.learn import train as training
-from svvr.measure import unit as diagnosis
+from svvr.data import make
+from svvr.learn.spec import Run
+from svvr.learn.train import train
+from svvr.learn.work import WORK
+from svvr.measure.unit import Measurement
+from svvr.measure.work import WORK as MEASURE
 from svvr.penalties import sv_variance
-from svvr.run import evaluate as execution
+from svvr.run.evaluate import CHUNK, evaluate, workers
 
 THREADS = os.cpu_count() or 1
 
@@ -79,7 +83,7 @@ def penalty_rows(executor: Executor, size: Size) -> None:
 
         pairs = []
         for _ in range(size.repeats):
-            theirs = seconds(lambda few=few: reference.penalty_gradient(few), THREADS) / len(few)
+            theirs = seconds(partial(reference.penalty_gradient, few), THREADS) / len(few)
             pairs.append((theirs, ours() / K))
         print_row(f"penalty and gradient, {K} of {m} x {n}", pairs)
 
@@ -91,7 +95,7 @@ def uniform(K: int, m: int, n: int, seed: int) -> torch.Tensor:
 
 def penalty_seconds(K: int, m: int, n: int, seed: int) -> float:
     """Time value and gradient of a stack as a worker meets it, without sending matrices between processes."""
-    parts = uniform(K, m, n, seed).split(execution.CHUNK)
+    parts = uniform(K, m, n, seed).split(CHUNK)
 
     def work() -> None:
         for part in parts:
@@ -103,13 +107,13 @@ def penalty_seconds(K: int, m: int, n: int, seed: int) -> float:
 
 
 def hessian_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
-    runs = [training.Run(seed, 0.004, epochs=size.epochs) for seed in range(-(-size.runs // 6))]
-    weights = [result["weights"] for result in training.train(runs, splits)]
-    units = [diagnosis.Measurement(run.seed, each, run.hidden, 1e-3) for run, each in zip(runs, weights, strict=True)]
+    runs = [Run(seed, 0.004, epochs=size.epochs) for seed in range(-(-size.runs // 6))]
+    weights = [result.weights for result in train(runs, splits)]
+    units = [Measurement(run.seed, each, run.hidden, 1e-3) for run, each in zip(runs, weights, strict=True)]
     compare(
         "top Hessian eigenvalue, relative residual 1e-3",
         lambda: [reference.top_eigenvalue(splits, each) for each in weights],
-        lambda: execution.evaluate(units, diagnosis.WORK, splits, executor),
+        lambda: evaluate(units, MEASURE, splits, executor),
         len(units),
         len(units),
         size.repeats,
@@ -117,17 +121,13 @@ def hessian_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) 
 
 
 def training_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
-    work = execution.Work(training.train, training.modules, training.stackable)
     for name, strength in (("baseline", 0.0), ("regularized", 0.3)):
         penalty = "sv_variance" if strength else "none"
-        runs = [
-            training.Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs)
-            for seed in range(size.runs)
-        ]
+        runs = [Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs) for seed in range(size.runs)]
         compare(
             f"{name} run of {size.epochs} epochs, {size.runs} asked for",
-            lambda strength=strength: reference.train(splits, 0.004, strength, size.epochs),
-            lambda runs=runs: execution.evaluate(runs, work, splits, executor),
+            partial(reference.train, splits, 0.004, strength, size.epochs),
+            partial(evaluate, runs, WORK, splits, executor),
             1,
             size.runs,
             size.repeats,
@@ -135,10 +135,9 @@ def training_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size)
 
 
 def scaling_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
-    work = execution.Work(training.train, training.modules, training.stackable)
     for n in size.scaling:
-        runs = [training.Run(seed, 0.004, epochs=size.epochs) for seed in range(n)]
-        each = seconds(lambda runs=runs: execution.evaluate(runs, work, splits, executor), 1) / n
+        runs = [Run(seed, 0.004, epochs=size.epochs) for seed in range(n)]
+        each = seconds(partial(evaluate, runs, WORK, splits, executor), 1) / n
         pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
         peak = sum(peak_memory(pid) for pid in pids if pid)
         print(f"{f'baseline run, {n} asked for':<46} {'':>11} {each * 1e3:>11.2f} {'':>7}  {peak:.0f} MiB so far")
@@ -170,10 +169,10 @@ def start_up_rows(size: Size) -> None:
 
 
 def main(size: Size) -> None:
-    splits, _ = data.splits(42, 10, 1042)
+    splits, _ = make.splits(42, 10, 1042)
     print(f"{THREADS} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
-    with execution.workers() as executor:
+    with workers() as executor:
         list(executor.map(abs, range(THREADS)))  # starts the workers before torch starts threads here
         training_rows(splits, executor, size)
         scaling_rows(splits, executor, size)

@@ -19,9 +19,31 @@ ALL = {
     "dose_response",
     "replicate",
     "compare",
+    "tables",
     "plot",
     *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS),
 }
+GATHER = {"compare", "tables", "plot"}  # the stages that read all arms
+# What a stage reads of params.yaml is noted beside the lock, so that a test can hold it against dvc.yaml.
+NOTE_READS = """
+
+class _Noted:
+    def __init__(self, params):
+        self._params = params
+
+    def __getattr__(self, name):
+        import os
+        with open(f".cache/reads-{os.environ.get('DVC_STAGE', '')}", "a") as handle:
+            handle.write(name + "\\n")
+        return getattr(self._params, name)
+
+
+_load = load
+
+
+def load(path):
+    return _Noted(_load(path))
+"""
 
 
 def tiny(params: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +70,8 @@ class Copy:
             if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
+        reader = folder / "src/svvr/core/params.py"
+        reader.write_text(reader.read_text() + NOTE_READS)
         self.write_params(tiny(self.params()))
         self.commit("tiny params")
 
@@ -82,9 +106,9 @@ class Copy:
         """Run a target of make with the environment that runs the tests, instead of a new one."""
         return self.run("make", "--no-print-directory", "-o", ".venv/.installed", target, status=status)
 
-    def repro(self, *arguments: str, **environment: str) -> set[str]:
+    def repro(self, *arguments: str) -> set[str]:
         """Run `dvc repro` and return the stages that ran."""
-        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, **environment)))
+        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
 
     def results(self) -> dict[str, bytes]:
         files = [

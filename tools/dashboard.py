@@ -20,8 +20,8 @@ def studies(folder: Path, params: Path) -> optuna.storages.InMemoryStorage:
     """
     settings = parameters.load(params)
     storage = optuna.storages.InMemoryStorage()
-    tuned = [arm for arm in settings.arms if (folder / f"{arm}.json").exists()]
-    for arm, record in schemas.read_arms(folder, schemas.Tuning, tuned).items():
+    tuned = [arm for arm in settings.arms if (folder / "tune" / f"{arm}.json").exists()]
+    for arm, record in schemas.read_arms(folder, tuned, "tune")["tune"].items():
         ranges = settings.arms[arm].ranges(settings.tuning.space)
         for study in record["studies"]:
             rebuilt = optuna.create_study(study_name=f"{arm}, study {study['study']}", storage=storage)
@@ -50,7 +50,7 @@ if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
     try:
-        storage = studies(Path("metrics/tune"), Path("params.yaml"))
+        storage = studies(Path("metrics"), Path("params.yaml"))
     except ValueError as error:
         sys.exit(f"dashboard: {error}")
     print(f"optuna-dashboard on http://127.0.0.1:{port}/, end it with Ctrl-C", flush=True)

@@ -1,9 +1,8 @@
 """The flat figures at the head of a stage's record: means over its rows, which `dvc metrics show` lists."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
-
-import pandas as pd
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 Figures: TypeAlias = dict[str, float | None]
@@ -11,11 +10,11 @@ Figures: TypeAlias = dict[str, float | None]
 
 def of_studies(studies: Rows) -> Figures:
     """Average an arm's studies; the objectives are those of winners, hence optimistic."""
-    trials = pd.DataFrame([trial for study in studies for trial in study["trials"]], columns=["state"])
+    states = [trial["state"] for study in studies for trial in study["trials"]]
     return {
         "n_studies": len(studies),
-        "n_trials": len(trials),
-        "n_failed": int((trials["state"] == "failed").sum()),
+        "n_trials": len(states),
+        "n_failed": states.count("failed"),
         "objective_mean_used_for_tuning": _mean([study["objective"] for study in studies]),
     }
 
@@ -38,5 +37,5 @@ def of_measurements(runs: Rows, names: Sequence[str]) -> Figures:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of what is known, None where nothing is."""
-    known = pd.Series([value for value in values if value is not None], dtype="float64")
-    return float(known.mean()) if len(known) else None
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -2,6 +2,7 @@
 
 Each function takes the folder of the metrics, as in `tables.runs("metrics")`, or records that were read already, as
 kind -> arm -> record (`{"train": {"baseline": {...}}}`). Losses are in nats per example; what failed is missing (NaN).
+A folder without records is a `RecordError`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ def trials(source: Source) -> pd.DataFrame:
         for trial in study["trials"]
     ]
     columns = ["arm", "study", "trial", "state", "objective", "winner", *KNOBS]
-    return _numbers(pd.DataFrame(rows, columns=columns), "objective", *KNOBS)
+    return _numbers(pd.DataFrame(rows, columns=columns), "objective", *KNOBS).astype({"winner": "bool"})
 
 
 def spectra(source: Source) -> pd.DataFrame:
@@ -147,12 +148,13 @@ def pairs(values: pd.DataFrame, contrasts: Sequence[tuple[str, str]]) -> pd.Data
     Raises:
         pandas.errors.MergeError: where an arm has a run twice.
     """
-    of_arm = pd.DataFrame(contrasts, columns=["arm", "reference"]).merge(values, on="arm")
-    of_reference = values.rename(columns={"arm": "reference", "value": "of_reference"})
-    key = ["reference", "link", "study", "seed"]
-    paired = of_arm.merge(of_reference[[*key, "of_reference"]], on=key, validate="many_to_one")
-    paired["d"] = paired["value"] - paired["of_reference"]
-    return paired[["arm", "reference", "link", "study", "seed", "d"]]
+    key = ["arm", "reference", "link", "study", "seed"]
+    listed = pd.DataFrame(contrasts, columns=["arm", "reference"])
+    of_arm = listed.merge(values, on="arm")
+    of_reference = listed.merge(values.rename(columns={"arm": "reference"}), on="reference")
+    paired = of_arm.merge(of_reference[[*key, "value"]], on=key, suffixes=("", "_reference"), validate="one_to_one")
+    paired["d"] = paired["value"] - paired["value_reference"]
+    return paired[[*key, "d"]]
 
 
 def contrasts(source: str | Path | Record) -> pd.DataFrame:
@@ -177,7 +179,10 @@ def csv(frame: pd.DataFrame) -> bytes:
 def _of(source: Source, kind: str) -> Mapping[str, Record]:
     if not isinstance(source, str | Path):
         return source[kind]
-    return {path.stem: files.read_json(path) for path in sorted(Path(source, kind).glob("*.json"))}
+    found = {path.stem: files.read_json(path) for path in sorted(Path(source, kind).glob("*.json"))}
+    if not found:
+        raise files.RecordError(f"{Path(source, kind)}: got no records, expected a JSON file for each arm")
+    return found
 
 
 def _final_runs(source: Source) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svvr.core import files as records
+from svvr.core import files
 from svvr.core.files import RecordError
 
 plain = st.recursive(
@@ -31,15 +31,15 @@ plain = st.recursive(
 @given(st.dictionaries(st.text(), plain, max_size=4))
 def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, record: dict[str, object]) -> None:
     path = tmp_path_factory.mktemp("json") / "a.json"
-    records.write_json(path, record)
+    files.write_json(path, record)
     first = path.read_bytes()
-    assert records.read_json(path) == record
-    records.write_json(path, records.read_json(path))
+    assert files.read_json(path) == record
+    files.write_json(path, files.read_json(path))
     assert path.read_bytes() == first
 
 
 def test_a_curve_is_one_line(tmp_path: Path) -> None:
-    records.write_json(
+    files.write_json(
         tmp_path / "a.json", {"runs": [{"loss": [1.5, None]}, {"loss": []}], "none": {}, "pairs": [[1, 2]]}
     )
     assert (tmp_path / "a.json").read_text() == (
@@ -51,12 +51,12 @@ def test_a_curve_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_is_never_written(tmp_path: Path, value: float) -> None:
     path = tmp_path / "a.json"
-    records.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        records.write_json(path, {"a": [value]})
-    assert records.read_json(path) == {"a": 1}
-    assert records.finite_or_none(value) is None
-    assert records.finite_or_none(2) == 2.0
+        files.write_json(path, {"a": [value]})
+    assert files.read_json(path) == {"a": 1}
+    assert files.finite_or_none(value) is None
+    assert files.finite_or_none(2) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -73,29 +73,29 @@ def test_a_damaged_record_is_named_in_one_line(tmp_path: Path, content: str | by
     path = tmp_path / "a.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(RecordError) as error:
-        records.read_json(path)
+        files.read_json(path)
     assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    for read in (records.read_json, records.read_npz, records.file_hash):
+    for read in (files.read_json, files.read_npz, files.file_hash):
         with pytest.raises(RecordError, match=r"gone: cannot be read \(No such file or directory\)"):
             read(tmp_path / "gone")
 
 
 def test_npz_bytes_depend_on_the_arrays_alone(tmp_path: Path) -> None:
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "name": np.array("abc")}
-    records.write_npz(tmp_path / "a.npz", arrays)
-    records.write_npz(tmp_path / "b.npz", dict(arrays))
+    files.write_npz(tmp_path / "a.npz", arrays)
+    files.write_npz(tmp_path / "b.npz", dict(arrays))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    read = records.read_npz(tmp_path / "a.npz", "x", "name")
+    read = files.read_npz(tmp_path / "a.npz", "x", "name")
     np.testing.assert_array_equal(read["x"], arrays["x"])
     assert str(read["name"]) == "abc"
 
 
 def test_damaged_foreign_or_pickled_arrays_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    records.write_npz(path, {"x": np.arange(1000)})
+    files.write_npz(path, {"x": np.arange(1000)})
     whole = path.read_bytes()
     np.savez(tmp_path / "pickled.npz", x=np.array([{"a": 1}], dtype=object))
     np.save(tmp_path / "single.npy", np.arange(3))
@@ -104,45 +104,45 @@ def test_damaged_foreign_or_pickled_arrays_are_refused(tmp_path: Path) -> None:
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(RecordError, match=r"a\.npz: expected an NPZ file of plain arrays, got"):
-            records.read_npz(path)
+            files.read_npz(path)
     path.write_bytes(whole)
     with pytest.raises(RecordError, match=r"expected the array 'y', got \['x'\]"):
-        records.read_npz(path, "y")
+        files.read_npz(path, "y")
 
 
 def test_a_file_in_the_folder_s_place_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "metrics").write_text("a file")
     with pytest.raises(RecordError, match="cannot be written"):
-        records.write_json(tmp_path / "metrics" / "a.json", {})
+        files.write_json(tmp_path / "metrics" / "a.json", {})
     assert (tmp_path / "metrics").read_text() == "a file"
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    records.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(RecordError, match=r"a\.json: cannot be written \(File too large\); nothing was changed"):
-            records.write_json(path, {"a": "x" * 5000})
+            files.write_json(path, {"a": "x" * 5000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, previous)
-    assert records.read_json(path) == {"a": 1}
+    assert files.read_json(path) == {"a": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_array_hash_sees_values_shape_and_dtype_but_not_memory_order() -> None:
     a = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert records.array_hash(a) == records.array_hash(np.asfortranarray(a))
+    assert files.array_hash(a) == files.array_hash(np.asfortranarray(a))
     others = [a.reshape(3, 2), a.astype(np.int32), a + 1]
-    assert len({records.array_hash(other) for other in [a, *others]}) == 4
+    assert len({files.array_hash(other) for other in [a, *others]}) == 4
 
 
 def test_file_hash_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert records.file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
@@ -152,14 +152,14 @@ def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) ->
         left.write_text("half")
     os.utime(old, (1, 1))
     os.utime(other, (1, 1))
-    records.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
     assert sorted(each.name for each in tmp_path.iterdir()) == [".a.json.x2.tmp", ".b.json.x1.tmp", "a.json"]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_damage_to_arrays_is_one_short_line(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "a.npz"
-    whole = records.npz_bytes({"x": np.arange(6.0), "y": np.arange(3)})
+    whole = files.npz_bytes({"x": np.arange(6.0), "y": np.arange(3)})
     rng = np.random.default_rng(seed)
     for _ in range(100):
         content = bytearray(whole)
@@ -167,7 +167,7 @@ def test_random_damage_to_arrays_is_one_short_line(tmp_path: Path, seed: int) ->
             content[place] ^= 1 << int(rng.integers(0, 8))
         path.write_bytes(bytes(content))
         try:
-            arrays = records.read_npz(path, "x")
+            arrays = files.read_npz(path, "x")
         except RecordError as error:
             assert "\n" not in str(error) and len(str(error)) < 400 + len(str(path))
         else:
@@ -178,13 +178,13 @@ def test_json_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("[" * 100_000)
     with pytest.raises(RecordError, match="expected a JSON object, got"):
-        records.read_json(path)
+        files.read_json(path)
 
 
 def test_the_bytes_of_arrays_are_those_of_every_release_of_python() -> None:
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1, 2]), "name": np.array("run")}
-    content = records.npz_bytes(arrays)
+    content = files.npz_bytes(arrays)
     assert hashlib.sha256(content).hexdigest() == "c023c25303ba52f49784c5a30d45ddcf013b931f24325c357f905cb3d47958c7"
-    assert {name: array.tolist() for name, array in records.arrays_from(content, Path("a")).items()} == {
+    assert {name: array.tolist() for name, array in files.arrays_from(content, Path("a")).items()} == {
         name: array.tolist() for name, array in arrays.items()
     }

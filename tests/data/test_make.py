@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from mnist1d.data import get_dataset_args, make_dataset
 
-from svvr.data.make import make as data
+from svvr.core.files import array_hash
+from svvr.data import make
 
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    return data.splits(42, 200, 1042)
+    return make.splits(42, 200, 1042)
 
 
 def test_train_and_validation_are_the_official_examples(parts: tuple[dict[str, np.ndarray], ...]) -> None:
@@ -39,7 +40,7 @@ def test_the_test_split_is_fresh_balanced_and_standardised_as_the_official_examp
 
 
 def test_raw_moments_are_those_measured_elsewhere() -> None:
-    mean, sd = data.moments(data.raw_examples(42, data.N_OFFICIAL)[0])
+    mean, sd = make.moments(make.raw_examples(42, make.N_OFFICIAL)[0])
     assert mean == pytest.approx(-0.0055075, abs=5e-8)
     assert sd == pytest.approx(0.1546780, abs=5e-8)
 
@@ -50,13 +51,21 @@ def test_the_global_generators_are_left_as_they_were() -> None:
     expected = np.random.rand(), random.random()
     np.random.seed(7)
     random.seed(7)
-    data.raw_examples(1, 20)
+    make.raw_examples(1, 20)
     assert (np.random.rand(), random.random()) == expected
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
     for n in (0, -10, 15):
         with pytest.raises(ValueError, match=f"number of examples: got {n}, expected a positive multiple of 10"):
-            data.raw_examples(1, n)
+            make.raw_examples(1, n)
     with pytest.raises(ValueError, match=r"data\.test_seed: got 4, expected another seed than data\.seed"):
-        data.splits(4, 20, 4)
+        make.splits(4, 20, 4)
+
+
+def test_the_record_names_every_array_with_its_hash(parts: tuple[dict[str, np.ndarray], ...]) -> None:
+    record = make.record(*parts)
+    assert (record["n_train"], record["n_validation"], record["n_test"]) == (4000, 1000, 200)
+    assert {row["name"]: row["sha256"] for row in record["arrays"]} == {
+        name: array_hash(array) for name, array in (parts[0] | parts[1]).items()
+    }

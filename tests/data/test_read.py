@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svvr.core import files as records
+from svvr.core import files
 from svvr.core.files import Arrays, RecordError
-from svvr.data import read as splits
+from svvr.data import read
 
 
 def good() -> Arrays:
@@ -15,9 +15,9 @@ def good() -> Arrays:
 
 
 def test_the_arrays_of_the_named_splits_are_read(tmp_path: Path) -> None:
-    records.write_npz(tmp_path / "a.npz", good())
-    read = splits.read(tmp_path / "a.npz", "test")
-    assert list(read) == ["x_test", "y_test"] and read["x_test"].shape == (20, 40)
+    files.write_npz(tmp_path / "a.npz", good())
+    found = read.splits(tmp_path / "a.npz", "test")
+    assert list(found) == ["x_test", "y_test"] and found["x_test"].shape == (20, 40)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_the_arrays_of_the_named_splits_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_other_arrays_are_refused_in_one_line(tmp_path: Path, name: str, array: np.ndarray, message: str) -> None:
-    records.write_npz(tmp_path / "a.npz", good() | {name: array})
+    files.write_npz(tmp_path / "a.npz", good() | {name: array})
     with pytest.raises(RecordError, match=message) as error:
-        splits.read(tmp_path / "a.npz", "test")
+        read.splits(tmp_path / "a.npz", "test")
     assert "\n" not in str(error.value) and "a.npz" in str(error.value)
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
-    records.write_npz(tmp_path / "a.npz", good())
+    files.write_npz(tmp_path / "a.npz", good())
     with pytest.raises(RecordError, match="expected the array 'x_train'"):
-        splits.read(tmp_path / "a.npz", "train", "test")
+        read.splits(tmp_path / "a.npz", "train", "test")

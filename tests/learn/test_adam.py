@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from svvr.learn import adam as optimizer
+from svvr.learn import adam
 
 
 def torch_adamw(start: torch.Tensor, gradients: list[torch.Tensor], lr: float, decay: float) -> torch.Tensor:
@@ -22,11 +22,9 @@ def test_each_model_follows_torch_s_adam_or_adamw_with_its_own_lr_and_decay() ->
     gradients = [torch.randn(4, 50, generator=generator, dtype=torch.float64) * scales for _ in range(30)]
     lrs, decays = [1e-3, 1e-2, 0.1, 3e-4], [0.0, 0.5, 0.0, 3.0]
     parameters = start.clone()
-    state = optimizer.adam(
-        parameters, torch.tensor(lrs, dtype=torch.float64), torch.tensor(decays, dtype=torch.float64)
-    )
+    state = adam.adam(parameters, torch.tensor(lrs, dtype=torch.float64), torch.tensor(decays, dtype=torch.float64))
     for gradient in gradients:
-        optimizer.step(state, parameters, gradient)
+        adam.step(state, parameters, gradient)
     for k in range(4):
         expected = torch_adamw(start[k], [g[k] for g in gradients], lrs[k], decays[k])
         torch.testing.assert_close(parameters[k], expected, rtol=1e-10, atol=1e-13)
@@ -34,8 +32,8 @@ def test_each_model_follows_torch_s_adam_or_adamw_with_its_own_lr_and_decay() ->
 
 def test_decay_shrinks_every_parameter_by_lr_times_decay() -> None:
     parameters = torch.ones(1, 3)
-    state = optimizer.adam(parameters, torch.tensor([0.1]), torch.tensor([0.5]))
-    optimizer.step(state, parameters, torch.zeros(1, 3))
+    state = adam.adam(parameters, torch.tensor([0.1]), torch.tensor([0.5]))
+    adam.step(state, parameters, torch.zeros(1, 3))
     torch.testing.assert_close(parameters, torch.full((1, 3), 0.95))
 
 
@@ -44,4 +42,4 @@ def test_decay_shrinks_every_parameter_by_lr_times_decay() -> None:
 )
 def test_a_rate_for_each_model_is_demanded(name: str, lr: torch.Tensor, decay: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=rf"{name}: got shape \(.*\), expected \(3,\)"):
-        optimizer.adam(torch.zeros(3, 5), lr, decay)
+        adam.adam(torch.zeros(3, 5), lr, decay)

@@ -1,12 +1,12 @@
-"""An arm's settings to runs."""
+"""From params and knobs to runs."""
 
 from pathlib import Path
 
 import pytest
 
 from svvr.core.params import Params, load
-from svvr.learn import spec as arms
-from svvr.learn.train import Run
+from svvr.learn import work
+from svvr.learn.spec import Run
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 
@@ -18,27 +18,44 @@ def changed(section: str, **values: object) -> Params:
 
 def test_every_setting_reaches_the_run() -> None:
     params = changed("training", epochs=3, batch_size=7, device="cuda").model_copy(update={"selection": "best_epoch"})
-    values = {"lr": 0.1, "strength": 0.2, "weight_decay": 0.3}
-    assert arms.run_of(params, "weight_decay_regularized", values, 5) == Run(
+    assert Run.of(params, "sv_variance", {"lr": 0.1, "strength": 0.2, "weight_decay": 0.3}, 5) == Run(
         seed=5, lr=0.1, weight_decay=0.3, penalty="sv_variance", strength=0.2, hidden=(128, 128), epochs=3,
         batch_size=7, device="cuda", selection="best_epoch",
     )  # fmt: skip
 
 
-def test_knobs_that_an_arm_has_not_are_off() -> None:
-    run = arms.run_of(PARAMS, "baseline", {"lr": 0.1}, 5)
+def test_knobs_that_are_not_tuned_are_off() -> None:
+    run = Run.of(PARAMS, "none", {"lr": 0.1}, 5)
     assert (run.weight_decay, run.strength, run.penalty, run.selection) == (0, 0, "none", "last_epoch")
 
 
 @pytest.mark.parametrize(
-    "arm,values",
+    "penalty,knobs",
     [
-        ("baseline", {}),
-        ("baseline", {"lr": 0.1, "strength": 0.1}),
-        ("regularized", {"lr": 0.1}),
-        ("regularized", {"strength": 0.1}),
+        ("none", {}),
+        ("none", {"lr": 0.1, "strength": 0.1}),
+        ("sv_variance", {"lr": 0.1}),
+        ("sv_variance", {"strength": 0.1}),
     ],
 )
-def test_knobs_that_do_not_belong_to_the_arm_are_refused(arm: str, values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=rf"knobs of arm {arm}: got \[.*\], expected lr, and strength with a penalty"):
-        arms.run_of(PARAMS, arm, values, 5)
+def test_knobs_that_do_not_belong_to_the_penalty_are_refused(penalty: str, knobs: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"knobs of a run: got \{.*\}, expected lr, and a strength above 0 with a pen"):
+        Run.of(PARAMS, penalty, knobs, 5)
+
+
+def test_the_dose_response_differs_in_strength_alone() -> None:
+    runs = work.doses(PARAMS)
+    settings = PARAMS.dose_response
+    assert [run.strength for run in runs[:: settings.seeds]] == list(settings.strengths)
+    assert len({run.seed for run in runs}) == settings.seeds and {run.lr for run in runs} == {settings.lr}
+    assert {run.penalty for run in runs if run.strength == 0} == {"none"}
+
+
+def test_the_third_row_of_the_replication_continues_from_the_first() -> None:
+    rows = work.replication(PARAMS)
+    assert list(rows) == ["baseline", "regularized_fresh", "regularized_continued"]
+    for trained, fresh, continued in zip(*rows.values(), strict=True):
+        assert trained.seed == fresh.seed == continued.seed
+        assert continued.start == trained and fresh.start is None
+        assert (fresh.lr, fresh.strength) == (continued.lr, continued.strength) == (0.0021, 0.0422)
+    assert len({run.seed for run in rows["baseline"]}) == PARAMS.replicate.seeds

@@ -3,20 +3,24 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from svvr.core.files import Arrays
-from svvr.learn import train as training
-from svvr.learn.train import Run
+from svvr.learn import work
+from svvr.learn.result import Result
+from svvr.learn.spec import Run
+from svvr.learn.train import train
 from svvr.run import cluster
-from svvr.run import evaluate as execution
+from svvr.run.evaluate import evaluate, workers
 from tests.conftest import Dask
 
-WORK = execution.Work(training.train, training.modules, training.stackable, chunk=2)
+WORK = replace(work.WORK, chunk=2)
 RUNS = [Run(k, 0.01, 0, "sv_variance", 0.1 * (k % 2), (8, 7), epochs=60, batch_size=8) for k in range(12)]
-pytestmark = pytest.mark.filterwarnings("ignore")  # what distributed's own threads leave open
+# what distributed's own threads leave open is not ours
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 
 @pytest.fixture
@@ -26,8 +30,8 @@ def address(dask: Dask, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def weights(data: Arrays) -> list[bytes]:
-    with execution.workers() as executor:
-        return [result["weights"].tobytes() for result in execution.evaluate(RUNS, WORK, data, executor)]
+    with workers() as executor:
+        return [result.weights.tobytes() for result in evaluate(RUNS, WORK, data, executor)]
 
 
 def test_a_cluster_gives_the_bytes_of_the_local_run(
@@ -39,17 +43,17 @@ def test_a_cluster_gives_the_bytes_of_the_local_run(
 
 
 def test_data_is_sent_once(address: str, tiny_data: Arrays) -> None:
-    with execution.workers() as executor:
+    with workers() as executor:
         for runs in (RUNS[:3], RUNS[3:5]):
-            execution.evaluate(runs, WORK, tiny_data, executor)
+            evaluate(runs, WORK, tiny_data, executor)
         assert isinstance(executor, cluster.Cluster) and len(executor._sent) == 1
         assert executor.n_workers == 2
 
 
 def test_a_killed_worker_changes_nothing(address: str, tiny_data: Arrays) -> None:
-    expected = [training.train([run], tiny_data)[0]["weights"].tobytes() for run in RUNS]
+    expected = [train([run], tiny_data)[0].weights.tobytes() for run in RUNS]
     counts: list[int] = []
-    with execution.workers() as executor:
+    with workers() as executor:
         assert isinstance(executor, cluster.Cluster)
         processes = list(executor._client.run(os.getpid).values())
 
@@ -58,26 +62,25 @@ def test_a_killed_worker_changes_nothing(address: str, tiny_data: Arrays) -> Non
                 os.kill(processes[0], signal.SIGKILL)
             counts.append(n)
 
-        results = execution.evaluate(RUNS, WORK, tiny_data, executor, finished=kill_once)
-    assert [result["weights"].tobytes() for result in results] == expected
+        results = evaluate(RUNS, WORK, tiny_data, executor, finished=kill_once)
+    assert [result.weights.tobytes() for result in results] == expected
     assert sum(counts) == len(RUNS)
 
 
 def test_runs_that_kill_every_worker_are_one_clear_error(address: str, tiny_data: Arrays) -> None:
-    def die(units: object, data: object) -> list[Arrays]:
+    def die(units: object, data: object) -> list[Result]:
         os.kill(os.getpid(), signal.SIGKILL)
         return []
 
-    work = execution.Work(die, training.modules, training.stackable)
-    with pytest.raises(ConnectionError, match="whose workers died again and again"), execution.workers() as executor:
-        execution.evaluate(RUNS[:1], work, tiny_data, executor)
+    with pytest.raises(ConnectionError, match="whose workers died again and again"), workers() as executor:
+        evaluate(RUNS[:1], replace(WORK, compute=die), tiny_data, executor)
 
 
 def test_a_worker_of_another_kind_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "platform", lambda: {"torch": "0.0"})
     cluster.identity.cache_clear()
     expected = r"whose worker tcp://127\.0\.0\.1:\d+ has torch 2\..*, expected 0\.0 as here"
-    with pytest.raises(ConnectionError, match=expected), execution.workers():
+    with pytest.raises(ConnectionError, match=expected), workers():
         pass
     cluster.identity.cache_clear()
 
@@ -86,10 +89,10 @@ def test_a_worker_of_another_kind_that_joins_later_is_refused(
     address: str, tiny_data: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = cluster.identity() | {"svvr": "0"}
-    with execution.workers() as executor:
+    with workers() as executor:
         monkeypatch.setattr(cluster, "identity", lambda: own)  # here alone, so that now each worker is one that differs
         with pytest.raises(ConnectionError, match=r"whose worker that joined has svvr \w+, expected 0 as here"):
-            execution.evaluate(RUNS, WORK, tiny_data, executor)
+            evaluate(RUNS, WORK, tiny_data, executor)
 
 
 def test_a_scheduler_that_dies_is_one_clear_error_and_finished_runs_are_kept(
@@ -99,28 +102,28 @@ def test_a_scheduler_that_dies_is_one_clear_error_and_finished_runs_are_kept(
     dying = Dask(tmp_path)
     monkeypatch.setenv("SVVR_SCHEDULER", dying.address)
     try:
-        with pytest.raises(ConnectionError, match="expected a scheduler with workers within 1 s"), execution.workers():
+        with pytest.raises(ConnectionError, match="expected a scheduler with workers within 1 s"), workers():
             pass
         monkeypatch.setattr(cluster, "TIMEOUT", 20)
         dying.start_worker()
         folder = tmp_path / "cache"
         gone = "whose scheduler is gone; finished runs are kept, run it again"
-        with pytest.raises(ConnectionError, match=gone), execution.workers() as executor:
+        with pytest.raises(ConnectionError, match=gone), workers() as executor:
             kill = lambda n: dying.scheduler.kill()  # noqa: E731
-            execution.evaluate(RUNS, WORK, tiny_data, executor, folder, kill)
+            evaluate(RUNS, WORK, tiny_data, executor, folder, kill)
     finally:
         dying.stop()
     kept = len(list(folder.glob("*/*.npz")))
     assert 0 < kept < len(RUNS)
     monkeypatch.delenv("SVVR_SCHEDULER")
     counts: list[int] = []
-    with execution.workers() as executor:
-        execution.evaluate(RUNS, WORK, tiny_data, executor, folder, counts.append)
+    with workers() as executor:
+        evaluate(RUNS, WORK, tiny_data, executor, folder, counts.append)
     assert counts[0] == kept and sum(counts) == len(RUNS)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setenv("SVVR_SCHEDULER", "tcp://127.0.0.1:1")
-    with pytest.raises(ConnectionError, match=r"pip install svvr\[dask\]"), execution.workers():
+    with pytest.raises(ConnectionError, match=r"pip install svvr\[dask\]"), workers():
         pass

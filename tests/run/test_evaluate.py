@@ -1,45 +1,62 @@
 """Units of work: order, chunks, and a cache that is never believed blindly."""
 
+import logging
 import os
 import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from svvr.core.files import Arrays
-from svvr.run import cache, cluster
-from svvr.run import evaluate as execution
-from svvr.run.evaluate import Work, evaluate, workers
+from svvr.run import cache, cluster, code
+from svvr.run import evaluate as module
+from svvr.run.evaluate import Work, compute, evaluate, unit_keys, workers
 
 
 @dataclass(frozen=True)
 class Square:
     value: int
     kind: str = "a"
-    nested: "Square | None" = None
+    nested: object = None
+
+
+@dataclass(frozen=True)
+class Number:
+    value: int
+
+    def arrays(self) -> Arrays:
+        return {"value": np.array(self.value)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Number":
+        return cls(int(arrays["value"]))
 
 
 calls: list[list[int]] = []
 
 
-def square(units: Sequence[Square], data: Arrays) -> list[Arrays]:
+def square(units: Sequence[Square], data: Arrays) -> list[Number]:
     calls.append([unit.value for unit in units])
-    return [{"result": np.array(unit.value**2 + data["offset"])} for unit in units]
+    return [Number(int(unit.value**2 + data["offset"])) for unit in units]
 
 
-WORK = Work(square, lambda unit: ["svvr.core.seeds"], lambda unit: unit.kind, chunk=3)
+def work(*modules: str) -> Work[Square, Number]:
+    return Work(square, Number, lambda unit: modules, lambda unit: unit.kind, chunk=3)
+
+
+WORK = work("svvr.core.seeds")
 DATA: Arrays = {"offset": np.array(10)}
 
 
 def results(units: Sequence[Square], folder: Path | None = None, data: Arrays = DATA) -> list[int]:
     calls.clear()
     with ThreadPoolExecutor(2) as executor:
-        return [int(each["result"]) for each in evaluate(units, WORK, data, executor, folder)]
+        return [each.value for each in evaluate(units, WORK, data, executor, folder)]
 
 
 UNITS = [Square(5), Square(1, "b"), Square(7), Square(2), Square(3, "b"), Square(4), Square(6), Square(8)]
@@ -71,23 +88,22 @@ def test_another_spec_or_other_data_is_another_unit(tmp_path: Path) -> None:
         assert len(calls) == 1
 
 
+def key(*modules: str, unit: Square = Square(1)) -> str:
+    return unit_keys([unit], work(*modules), DATA)[0]
+
+
 def test_code_and_platform_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = execution.unit_key(Square(1), ["svvr.core.seeds"], DATA)
-    assert key != execution.unit_key(Square(1), ["svvr.core.seeds", "svvr.core.files"], DATA)
-    monkeypatch.setattr(execution, "_source_hash", lambda name: "edited")
-    edited = execution.unit_key(Square(1), ["svvr.core.seeds"], DATA)
-    monkeypatch.setattr(execution, "platform", lambda: {"torch": "0"})
-    assert len({key, edited, execution.unit_key(Square(1), ["svvr.core.seeds"], DATA)}) == 3
-    assert len(execution.unit_key(Square(1), [], {"x": np.arange(3)})) == 64
+    keys = {key("svvr.core.seeds"), key("svvr.core.seeds", "svvr.core.files"), key()}
+    monkeypatch.setattr(code, "of_unit", lambda modules: {"edited": "hash"})
+    keys.add(key("svvr.core.seeds"))
+    monkeypatch.setattr(module, "platform", lambda: {"torch": "0"})
+    keys.add(key("svvr.core.seeds"))
+    assert len(keys) == 5 and {len(each) for each in keys} == {64}
 
 
 def test_a_unit_may_hold_an_array() -> None:
-    @dataclass(frozen=True)
-    class Unit:
-        weights: object
-
-    keys = [execution.unit_key(Unit(np.array(values)), [], DATA) for values in ([1, 2], [1, 3])]
-    assert keys[0] != keys[1]
+    units = [Square(1, nested=np.array(values)) for values in ([1, 2], [1, 3])]
+    assert len(set(unit_keys(units, WORK, DATA))) == 2
 
 
 def test_a_damaged_or_foreign_entry_is_dropped_with_a_warning(tmp_path: Path) -> None:
@@ -119,11 +135,11 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(tmp_path: Path) -> No
 
 
 def test_an_error_of_a_unit_reaches_the_caller() -> None:
-    def fail(units: Sequence[Square], data: Arrays) -> list[Arrays]:
+    def fail(units: Sequence[Square], data: Arrays) -> list[Number]:
         raise ValueError("this unit cannot be computed")
 
     with ThreadPoolExecutor(2) as executor, pytest.raises(ValueError, match="this unit cannot be computed"):
-        evaluate(UNITS, Work(fail, lambda unit: [], lambda unit: 0), DATA, executor)
+        evaluate(UNITS, replace(WORK, compute=fail), DATA, executor)
 
 
 def test_progress_counts_every_unit_once(tmp_path: Path) -> None:
@@ -134,9 +150,17 @@ def test_progress_counts_every_unit_once(tmp_path: Path) -> None:
     assert counts[0] == 3 and sum(counts) == len(UNITS)
 
 
-def test_an_unknown_module_is_named() -> None:
-    with pytest.raises(ValueError, match=r"module of a unit: got 'svvr\.gone'"):
-        execution.unit_key(Square(1), ["svvr.gone"], DATA)
+@pytest.mark.slow
+def test_a_stage_computes_all_its_units_with_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO)
+    expected = [unit.value**2 + 10 for unit in UNITS]
+    for said in ("0 s", "0 s"):  # the second time from the cache
+        assert [each.value for each in compute("squares", UNITS, WORK, DATA)] == expected
+        assert caplog.messages[-1] == f"squares: 8 of 8 runs, {said}"
+    assert len(list(Path(".cache/svvr").glob("*/*.npz"))) == 8
 
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,15 +181,3 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     folder.write_text("a file in the folder's place")
     with pytest.warns(UserWarning, match="result cache: goes on without it"):
         assert results(UNITS, folder) == results(UNITS)
-
-
-def test_the_key_is_of_the_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file edited after the first look belongs to the next process."""
-    module = tmp_path / "edited.py"
-    module.write_text("a = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    first = execution.unit_key(Square(1), ["edited"], DATA)
-    module.write_text("a = 2\n")
-    assert execution.unit_key(Square(1), ["edited"], DATA) == first
-    execution._source_hash.cache_clear()
-    assert execution.unit_key(Square(1), ["edited"], DATA) != first

@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from filelock import FileLock
 
 from svvr.core.files import RecordError
 from svvr.core.params import Params
-from svvr.run import lifetime, stage
+from svvr.run import code, stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run in an empty folder, and leave signals and logging as they were."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "when_orphaned", lambda parent, act: None)
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield tmp_path
@@ -65,7 +63,7 @@ def test_a_killed_worker_is_one_line() -> None:
 
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        run(lambda params: 1 / 0)  # type: ignore[func-returns-value, arg-type, return-value]
+        run(lambda params: None if 1 / 0 else None)
 
 
 def test_bad_params_are_refused_before_main() -> None:
@@ -89,19 +87,10 @@ def test_what_changes_while_the_stage_runs_is_named(name: str) -> None:
 def test_code_that_changes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Path("own.py")
     module.write_text("a = 1\n")
-    monkeypatch.setattr(stage, "_code", lambda: [module])
-    with pytest.raises(SystemExit, match=r"own\.py changed"):
-        run(lambda params: module.write_text("a = 2\n") and None)
-
-
-def test_the_code_is_the_script_the_imported_files_and_the_penalties_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "stages/tune.py", raising=False)
-    names = {path.name for path in stage._code()}
-    assert {"stage.py", "params.py", "records.py", "sv_variance.py", "l2.py"} <= names
-    assert "tune.py" in names and "test_stage.py" not in names
-    code = "from svvr import stage; import svvr.penalties.l2; print(*[path.name for path in stage._own(stage._code())])"
-    own = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {"stage.py", "l2.py"} <= set(own) and "orthogonality.py" not in own
+    monkeypatch.setattr(code, "of_stage", lambda script: [module])
+    with pytest.raises(SystemExit, match=r"own\.py changed"):
+        run(lambda params: None if module.write_text("a = 2\n") else None)
 
 
 @pytest.mark.parametrize(
@@ -165,69 +154,3 @@ def test_two_copies_of_a_stage_wait_for_each_other(caplog: pytest.LogCaptureFixt
     run(lambda params: None)
     assert time.monotonic() - start > 0.3
     assert "tune@baseline: another process runs this stage; waiting for it to end" in caplog.text
-
-
-def test_the_cache_s_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SVVR_CACHE", raising=False)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert stage.cache_folder() == Path(".cache/svvr")
-    monkeypatch.setenv("DVC_ROOT", "/original")
-    assert stage.cache_folder() == Path("/original/.cache/svvr")
-    monkeypatch.setenv("SVVR_CACHE", "off")
-    assert stage.cache_folder() is None
-
-
-def test_progress_is_a_quiet_line_in_a_pipe(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    caplog.set_level(logging.INFO)
-    clock = iter([0.0, 1.0, 30.0, 31.0, 32.0])
-    monkeypatch.setattr(stage.time, "monotonic", lambda: next(clock))
-    count = stage.Progress("tune@baseline", 20)
-    for n in (4, 4, 4, 8):
-        count(n, "best loss 1.0")
-    count.close()
-    assert caplog.messages == [
-        "tune@baseline: 8 of 20 runs, 30 s, best loss 1.0",
-        "tune@baseline: 20 of 20 runs, 32 s, best loss 1.0",
-    ]
-
-
-def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    count = stage.Progress("tune@baseline", 20)
-    count(20, "best loss 1.0")
-    count.close()
-    assert "20/20" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_process_with_a_line(number: signal.Signals, tmp_path: Path) -> None:
-    code = (
-        "import os, time; from pathlib import Path; from svvr import stage\n"
-        f"def main(params): os.kill(os.getpid(), {int(number)}); time.sleep(30)\n"
-        "stage.run('tune@baseline', main, [], Path('params.yaml'))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, cwd=tmp_path)
-    assert result.returncode == 128 + number
-    assert result.stderr == f"tune@baseline: stopped by {number.name}; finished runs are kept; go on with `dvc repro`\n"
-
-
-def test_the_signal_s_line_says_whether_anything_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SVVR_CACHE", "OFF")
-    said: list[object] = []
-    monkeypatch.setattr(lifetime.os, "write", lambda descriptor, text: said.append(text))
-    monkeypatch.setattr(lifetime.os, "_exit", said.append)
-    lifetime.end_on_signals("train@a")
-    signal.raise_signal(signal.SIGTERM)
-    assert said == [
-        b"train@a: stopped by SIGTERM; nothing is kept, since SVVR_CACHE is off; go on with `dvc repro`\n",
-        143,
-    ]
-
-
-def test_an_orphan_acts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    parents = iter([7, 7, 1])
-    monkeypatch.setattr(lifetime.os, "getppid", lambda: next(parents))
-    monkeypatch.setattr(lifetime.time, "sleep", lambda seconds: None)
-    acted = threading.Event()
-    lifetime.when_orphaned(7, acted.set)
-    assert acted.wait(5)

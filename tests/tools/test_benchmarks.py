@@ -13,14 +13,15 @@ import torch
 from benchmarks import reference
 from svvr import penalties
 from svvr.core.files import Arrays
-from svvr.data.make import make as data
-from svvr.learn import train as training
-from svvr.measure import diagnostics
+from svvr.data import make
+from svvr.learn.spec import Run
+from svvr.learn.train import train
+from svvr.measure import hessian
 
 
 @pytest.fixture(scope="module")
 def splits() -> Arrays:
-    return data.splits(42, 10, 1042)[0]
+    return make.splits(42, 10, 1042)[0]
 
 
 def test_the_reference_penalty_is_ours() -> None:
@@ -33,15 +34,15 @@ def test_the_reference_penalty_is_ours() -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_the_reference_run_learns_as_ours(strength: float, splits: Arrays) -> None:
     theirs = [reference.train(splits, 0.004, strength, epochs=3, seed=seed) for seed in range(3)]
-    runs = [training.Run(seed, 0.004, 0, "sv_variance", strength, epochs=3) for seed in range(3)]
-    ours = [result["validation_loss"][-1] for result in training.train(runs, splits)]
+    runs = [Run(seed, 0.004, 0, "sv_variance", strength, epochs=3) for seed in range(3)]
+    ours = [result.curves["validation_loss"][-1] for result in train(runs, splits)]
     assert np.mean(theirs) == pytest.approx(np.mean(ours), rel=0.05)
 
 
 def test_the_reference_eigenvalue_is_ours(splits: Arrays) -> None:
-    weights = training.train([training.Run(0, 0.004, epochs=3)], splits)[0]["weights"]
+    weights = train([Run(0, 0.004, epochs=3)], splits)[0].weights
     x, y = splits["x_train"], splits["y_train"]
-    ours = diagnostics.top_eigenvalue(weights, (40, 128, 128, 10), x, y, 1e-3, 0)[0]
+    ours = hessian.top_eigenvalue(weights, (40, 128, 128, 10), x, y, 1e-3, 0)[0]
     assert reference.top_eigenvalue(splits, weights) == pytest.approx(ours, rel=0.01)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_studies_are_those_of_the_records() -> None:
-    storage = dashboard.studies(ROOT / "metrics/tune", ROOT / "params.yaml")
+    storage = dashboard.studies(ROOT / "metrics", ROOT / "params.yaml")
     names = {study.study_name for study in optuna.get_all_study_summaries(storage)}
     for path in (ROOT / "metrics/tune").glob("*.json"):
         for study in json.loads(path.read_text())["studies"]:
@@ -34,7 +34,8 @@ def test_a_failed_trial_is_shown_as_failed(tmp_path: Path) -> None:
     trials = record["studies"][0]["trials"]
     loser = next(trial for trial in trials if trial["params"] != record["studies"][0]["best"])
     loser |= {"state": "failed", "objective": None, "losses": [None]}
-    (tmp_path / "baseline.json").write_text(json.dumps(record))
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune/baseline.json").write_text(json.dumps(record))
     storage = dashboard.studies(tmp_path, ROOT / "params.yaml")
     rebuilt = optuna.load_study(study_name="baseline, study 0", storage=storage).trials[loser["number"]]
     assert rebuilt.state == optuna.trial.TrialState.FAIL and rebuilt.user_attrs["losses"] == [None]
@@ -49,7 +50,7 @@ def test_records_of_other_params_are_shown(tmp_path: Path) -> None:
     del params["arms"]["weight_decay_regularized"]
     params["compare"]["contrasts"] = [["regularized", "baseline"]]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    storage = dashboard.studies(ROOT / "metrics/tune", tmp_path / "params.yaml")
+    storage = dashboard.studies(ROOT / "metrics", tmp_path / "params.yaml")
     names = {study.study_name.split(",")[0] for study in optuna.get_all_study_summaries(storage)}
     assert names == {"baseline", "regularized", "weight_decay"}
 

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 from pathlib import Path
 
-from svvr.run import platform as provenance
+from svvr.run import platform
 from tools import verify
 
 
@@ -45,5 +45,5 @@ def test_every_metrics_file_is_read(tmp_path: Path) -> None:
 
 
 def test_the_platform_is_what_a_stage_writes() -> None:
-    (facts,) = provenance.describe()["provenance"]
+    (facts,) = platform.describe()["provenance"]
     assert set(verify.PLATFORM) <= set(facts) and facts["torch"] == importlib.metadata.version("torch")

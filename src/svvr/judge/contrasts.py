@@ -104,7 +104,7 @@ def compare(
         "study_effects": [percent(each) for each in by_study.mean()],
         "pair_effects": [[percent(each) for each in study] for _, study in by_study],
         "sampling_se_percent": None,
-        "given_these_winners": statistics.given_these_winners(d) if len(d) > 1 else None,
+        "given_these_winners": statistics.given_these_winners(-link.better * d) if len(d) > 1 else None,
     }
 
 

@@ -187,6 +187,13 @@ class Layer(Schema):
     initial_singular_values: Annotated[list[NonNegative], Field(min_length=1)]
     coefficient_of_variation: Positive
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        n = len(self.singular_values)
+        if len(self.initial_singular_values) != n:
+            raise refusal(len(self.initial_singular_values), f"{n} values, as trained", "initial_singular_values")
+        return self
+
 
 class DiagnosedRun(RunKey):
     """One diagnosed run; a failed one has no links and no layers."""

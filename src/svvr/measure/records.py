@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svvr.core.files import Arrays, array_hash
+from svvr.links import MEASURED
 from svvr.measure import gradients
 from svvr.measure.network import UnmeasurableError
 from svvr.measure.unit import Measured, Measurement
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-LINKS = ("conditioning", "smoothness", "gradient_stability")
+LINKS = tuple(link.name for link in MEASURED)
 MEANS = (*LINKS, "calibration_error", "train_test_gap")  # the figures that are averaged over an arm's runs
 
 

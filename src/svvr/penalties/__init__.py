@@ -1,4 +1,8 @@
-"""Penalties on weight matrices: one file each, found by name, with a function `penalty(W)`."""
+"""Penalties on weight matrices: one file each, found by name, with a function `penalty(W)`.
+
+A penalty maps weights (..., m, n) to a value for each matrix, (...). Its file may import torch and what
+`svvr.penalties.helpers` holds.
+"""
 
 import importlib
 from collections.abc import Callable
@@ -37,23 +41,16 @@ def gradient(name: str) -> Callable[[Tensor], Tensor]:
         raise ValueError(f"penalty {name!r}: got a file without the function penalty(W), expected one")
     compute: Callable[[Tensor], Tensor] = closed_form or _by_autograd(name, penalty)
 
-    def checked(W: Tensor) -> Tensor:
+    def of_finite(W: Tensor) -> Tensor:
         finite = torch.isfinite(W.sum((-2, -1)))
-        if not finite.all():
-            result = torch.full_like(W, torch.nan)
-            if finite.any():
-                result[finite] = checked(W[finite])
-            return result
-        result = compute(W)
-        if result.shape != W.shape:
-            expected = f"expected that of the weights, {tuple(W.shape)}"
-            raise ValueError(f"penalty {name!r}: got a gradient of shape {tuple(result.shape)}, {expected}")
-        broken = ~torch.isfinite(result.sum((-2, -1)))
-        if broken.any() and (W[broken].abs().amax((-2, -1)) <= MODERATE).any():
-            raise ValueError(f"penalty {name!r}: got a gradient that is not finite at finite weights {tuple(W.shape)}")
+        if finite.all():
+            return _checked(name, W, compute(W))
+        result = torch.full_like(W, torch.nan)
+        if finite.any():
+            result[finite] = _checked(name, W[finite], compute(W[finite]))
         return result
 
-    return checked
+    return of_finite
 
 
 def _by_autograd(name: str, penalty: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -68,10 +65,19 @@ def _by_autograd(name: str, penalty: Callable[[Tensor], Tensor]) -> Callable[[Te
                 expected = f"expected {tuple(W.shape[:-2])} for weights of shape {tuple(W.shape)}"
                 raise ValueError(f"penalty {name!r}: got a value of shape {tuple(value.shape)}, {expected}")
             if not value.requires_grad:
-                raise ValueError(
-                    f"penalty {name!r}: got a value without gradient, expected one computed from the weights"
-                )
+                expected = "expected one computed from the weights"
+                raise ValueError(f"penalty {name!r}: got a value without gradient, {expected}")
             (result,) = torch.autograd.grad(value.sum(), leaf)
         return result
 
     return derived
+
+
+def _checked(name: str, W: Tensor, result: Tensor) -> Tensor:
+    if result.shape != W.shape:
+        expected = f"expected that of the weights, {tuple(W.shape)}"
+        raise ValueError(f"penalty {name!r}: got a gradient of shape {tuple(result.shape)}, {expected}")
+    broken = ~torch.isfinite(result.sum((-2, -1)))
+    if broken.any() and (W[broken].abs().amax((-2, -1)) <= MODERATE).any():
+        raise ValueError(f"penalty {name!r}: got a gradient that is not finite at finite weights {tuple(W.shape)}")
+    return result

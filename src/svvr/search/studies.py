@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Ranges = Mapping[str, tuple[float, float]]
 Losses = Mapping[str, float | None]  # a run's loss in nats under each selection rule, None where it diverged
-# From (knobs, seed) of runs to the losses of each.
-Evaluate = Callable[[Sequence[tuple[dict[str, float], int]]], Sequence[Losses]]
+Asked = Sequence[tuple[dict[str, float], int]]  # knobs and seed of each run
+Evaluate = Callable[[Asked], Sequence[Losses]]
 
 
 def sampler(name: str, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:

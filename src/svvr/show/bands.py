@@ -60,19 +60,18 @@ def validation(source: Source) -> pd.DataFrame:
 
 
 def trials(source: Source) -> pd.DataFrame:
-    """Return every trial once for each knob that its arm tunes.
+    """Return every trial.
 
     Returns:
-        arm, study, trial, objective (missing where it failed), kind (TRIAL, WINNER or ABOVE), knob, value, drawn: the
-        objective, or where it is ABOVE the upper end of the range that all panels show.
+        arm, study, trial, the knobs (missing where the arm does not tune them), objective (missing where it failed),
+        kind (TRIAL, WINNER or ABOVE), drawn (the objective; ABOVE, the upper end of the range that is shown).
     """
     frame = tables.trials(source)
     top = _top(frame)
     above = ~(frame["objective"] <= top)
     frame["kind"] = np.select([above, frame["winner"]], [ABOVE, WINNER], TRIAL)
     frame["drawn"] = frame["objective"].where(~above, top)
-    columns = ["arm", "study", "trial", "objective", "kind", "drawn"]
-    return frame.melt(columns, KNOBS, var_name="knob", value_name="value").dropna(subset="value", ignore_index=True)
+    return frame[["arm", "study", "trial", *KNOBS, "objective", "kind", "drawn"]]
 
 
 def _top(frame: pd.DataFrame) -> float:

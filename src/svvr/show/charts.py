@@ -13,6 +13,7 @@ from svvr.show import bands, style, words
 from svvr.tables import Record, Source
 
 Rows = list[dict[str, Any]]
+CONTRAST = 2.65  # inches to write the name of a contrast in
 
 
 def comparison(source: Source) -> Rows:
@@ -21,34 +22,34 @@ def comparison(source: Source) -> Rows:
 
 
 def search(source: Source) -> Rows:
-    """Return every trial for each knob that its arm tunes: its value, its objective (nats) and where it is drawn."""
-    frame = bands.trials(source)
-    return _rows(frame.assign(knob=frame["knob"].map(style.KNOBS)))
+    """Return every trial with its knobs (None: not tuned), its objective (nats) and where it is drawn."""
+    return _rows(bands.trials(source))
 
 
 def paired(summary: Record) -> Rows:
     """Return each pair's and study's difference in test loss (per cent), and each contrast's interval and margin."""
-    colors = style.colors(bands.arms_of(summary))
+    colors = _colors(summary)
     verdicts = {words.versus(c): c["verdict"] for c in summary["contrasts"] if c["link"] == GENERALISATION.name}
-    return [
+    rows = [
         {
-            "contrast": words.versus(row),
+            "contrast": style.wrapped(words.versus(row), CONTRAST),
             "color": colors[row["arm"]],
             **{key: row[key] for key in ("kind", "study", "difference", "low", "high")},
             "verdict": verdicts[words.versus(row)],
         }
-        for row in bands.plain(bands.pairs(summary))
+        for row in _rows(bands.pairs(summary))
     ]
+    return _placed(rows, "contrast")
 
 
 def links(summary: Record) -> Rows:
     """Return each contrast's effect on each link, as ratios for the eye and in per cent for words, and its verdict."""
-    colors = style.colors(bands.arms_of(summary))
+    colors = _colors(summary)
     ratios = ("effect", "low", "high", "inner_low", "inner_high", "margin_low", "margin_high")
-    return [
+    rows = [
         {
-            "panel": f"{BY_NAME[row['link']].words}: difference in {BY_NAME[row['link']].figure} (%)",
-            "contrast": words.versus(row),
+            "panel": f"{BY_NAME[row['link']].words}\ndifference in {BY_NAME[row['link']].figure} (%)",
+            "contrast": style.wrapped(words.versus(row), CONTRAST),
             "color": colors[row["arm"]],
             **{key: row[key] for key in ratios},
             "change": None if row["effect"] is None else f"{words.percent(row['effect_percent'])} %",
@@ -56,8 +57,9 @@ def links(summary: Record) -> Rows:
             "level": words.confidence(row["level"]),
             "verdict": row["verdict"],
         }
-        for row in bands.plain(bands.effects(summary))
+        for row in _rows(bands.effects(summary))
     ]
+    return _placed(rows, "panel")
 
 
 def spectra(source: Source) -> Rows:
@@ -70,7 +72,7 @@ def dose_response(record: Record) -> Rows:
     """Return each figure's mean at each strength, with its interval; what is unknown is left out."""
     frame = bands.dose(record)
     names = {quantity: style.DOSES.get(quantity, "link") for quantity in frame["quantity"]}
-    return _rows(frame.assign(quantity=frame["quantity"].map(names)))
+    return _placed(_rows(frame.assign(quantity=frame["quantity"].map(names))), "panel")
 
 
 def replication(record: Record) -> Rows:
@@ -82,6 +84,21 @@ def replication(record: Record) -> Rows:
 
 
 def _rows(frame: pd.DataFrame) -> Rows:
+    """Return a frame's rows in plain types, arms by their names, numbers to the six digits that an eye can use."""
     if "arm" in frame:
         frame = frame.assign(arm=frame["arm"].map(words.name))
-    return bands.plain(frame)
+    return [
+        {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()}
+        for row in bands.plain(frame)
+    ]
+
+
+def _colors(summary: Record) -> dict[str, str]:
+    """Return the arms' colours by the names of the arms."""
+    return {words.name(arm): color for arm, color in style.colors(bands.arms_of(summary)).items()}
+
+
+def _placed(rows: Rows, panel: str) -> Rows:
+    """Number the panels in the order in which the rows name them, which a chart would draw in that of the alphabet."""
+    order = list(dict.fromkeys(row[panel] for row in rows))
+    return [row | {"place": order.index(row[panel])} for row in rows]

@@ -1,13 +1,14 @@
-"""Polar factor: U Vh of W = U diag(s) Vh, the nearest matrix to W with orthonormal columns (rows where W is wide).
+"""Polar factor: U Vh of W = U diag(s) Vh, the matrix with orthonormal columns (rows, if those are fewer) nearest to W.
 
-In float32 its distance from the exact one, in the Frobenius norm over the root of n singular values, is below 2e-6 where
-they are alike and grows by less than 2e-7 s_1 / s_n, as float32 blurs the direction of s_n in W itself. In float64 it
-is that of a singular value decomposition. On one thread a matrix gives the same bits alone and in any stack.
+Accuracy in float32: the distance from the exact factor (Frobenius norm, over the root of the number of singular values,
+which is up to 256) is below 2e-6 where s_1 / s_n is 10 or less, and below 2e-5 whatever it is; from a decomposition in
+float32 it grows with s_1 / s_n. In float64 a decomposition gives the factor. On one thread a matrix has the same result,
+bit for bit, alone and in any stack.
 
-Newton's step X <- (c X + (c X)^-T) / 2, its inverse the pseudo-inverse where W is tall, maps a singular value s to
-(c s + 1 / (c s)) / 2, so all of them lie in [1, L] with L known from norms, and those of X / L in [1 / L, 1]. Odd
-polynomials, which cost matrix products alone, bring these to 1: each is the one of its degree that stays nearest to 1 on
-what the one before has left. What float32 cannot invert or the polynomials cannot reach is decomposed in float64.
+Method: Newton's step X <- (c X + (c X)^-T) / 2, with the pseudo-inverse where W is tall, maps a singular value s to
+(c s + 1 / (c s)) / 2. So all lie in [1, L], with L known from norms, and after a division by L in [1 / L, 1]. Odd
+polynomials X <- a X + X (b X'X + c (X'X)^2), matrix products alone, bring these to 1: each of them is the one that
+stays nearest to 1 on what the one before it has left. A matrix that is out of reach is decomposed, in float64.
 
 Source: Higham, Functions of Matrices (SIAM 2008), section 8.6 (Newton's step, its scaling c by norms); Amsel et al. 2025
     (arXiv 2505.16932), theorem 3.1 (the best composition of polynomials).
@@ -23,17 +24,16 @@ from torch.linalg import matrix_norm
 Step: TypeAlias = tuple[float, float, float, float]
 
 SMALL = 16  # singular values: so few cost less in a decomposition of W'W than in many small products
-STACKED = 128  # singular values: with more, a matrix is computed alone, since torch's LU of a stack of matrices with
-# more than 150 rows hangs or fails where it has several threads (pytorch issue 142815)
-
-# Up to these bounds on s_1 / s_n float32 gives: the inverse of a square W (over the root of n, as the norms that bound
-# it grow with that), and the one of W'W, whose condition is the square of W's. And float64 the eigenvectors of W'W.
+# Singular values: with more, each matrix of a stack is computed alone, since torch's LU of a stack hangs or fails from
+# 151 rows on where it has several threads (pytorch issue 142815).
+STACKED = 128
+# Bounds on s_1 / s_n up to which float32 holds the inverse of a square W (over the root of n, with which the norms that
+# bound it grow) and the inverse of W'W (whose condition is the square), and float64 the eigenvectors of W'W.
 INVERSE_LIMIT, TALL_LIMIT, GRAM_LIMIT = 2e4 / math.sqrt(128), 40.0, 1e5
 RESIDUAL_LIMIT = 30.0  # of an inverse, in units of what rounding may leave; it is 3 or less unless pivots have grown
-
-# Steps X <- a X + X (b X'X + c (X'X)^2) as (reach, a, b, c), in their order: singular values in [1 / reach, 1] come
-# within the reach of the next step, those of the last within 1e-6 of each other. A last step with c = 0 costs a product
-# less, so that the chains' reaches lie between each other.
+# The polynomials as (reach, a, b, c), in their order: one takes singular values in [1 / reach, 1] to within the reach
+# of the next, the last to within 1e-6 of each other. A last one with c = 0 costs a product less, which puts the reaches
+# of the chains between each other.
 CHAINS: tuple[tuple[Step, ...], ...] = (
     (
         (1663.465, 4.254762892, -12.620768391, 9.366005499),
@@ -63,7 +63,7 @@ CHAINS: tuple[tuple[Step, ...], ...] = (
         (1.001634, 1.501224578, -0.501225578, 0.0),
     ),
 )
-SCHEDULES = sorted({chain[start:] for chain in CHAINS for start in range(len(chain))})  # by the reach of their first
+SCHEDULES = sorted({chain[start:] for chain in CHAINS for start in range(len(chain))})  # by reach
 STEPS_OF_TALL = CHAINS[1][-3:]  # reach all that TALL_LIMIT lets through
 
 

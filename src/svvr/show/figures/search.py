@@ -32,7 +32,7 @@ def draw(source: Source, summary: Record | None = None) -> Figure:
     for ax, (knob, label) in zip(axes, style.KNOBS.items(), strict=False):
         ax.set_xlabel(label)
         ax.set_ylabel(style.OBJECTIVE)
-        _knob(ax, drawn[drawn["knob"] == knob], colors)
+        _knob(ax, drawn.dropna(subset=knob), knob, colors)
     _expected(axes[3], summary["arms"] if summary else [], colors)
     style.legend(figure, [*_dots(colors), *_signs()], 3)
     studies = found.groupby("arm")["study"].nunique()
@@ -42,15 +42,15 @@ def draw(source: Source, summary: Record | None = None) -> Figure:
     return figure
 
 
-def _knob(ax: Axes, drawn: pd.DataFrame, colors: Mapping[str, str]) -> None:
+def _knob(ax: Axes, drawn: pd.DataFrame, knob: str, colors: Mapping[str, str]) -> None:
     """Draw all arms' trials against a knob."""
     if drawn.empty:
         style.nothing(ax, "tuned by no arm")
         return
     ax.set_xscale("log")
-    style.ticks(ax, style.decades(drawn["value"]))
+    style.ticks(ax, style.decades(drawn[knob]))
     for (arm, kind), trials in drawn.groupby(["arm", "kind"], sort=False):
-        color, x = colors[str(arm)], trials["value"]
+        color, x = colors[str(arm)], trials[knob]
         if kind == bands.TRIAL:
             ax.scatter(x, trials["drawn"], s=10, color=color, alpha=0.5, linewidths=0, gid=kind)
         elif kind == bands.WINNER:

@@ -1,0 +1,31 @@
+"""How far a stage is."""
+
+import logging
+import sys
+import time
+
+import pytest
+
+from svvr.run import progress
+
+
+def test_a_quiet_line_in_a_pipe(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    caplog.set_level(logging.INFO)
+    clock = iter([0.0, 1.0, 30.0, 31.0, 32.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    count = progress.Progress("tune@baseline", 20)
+    for n in (4, 4, 4, 8):
+        count(n, "best loss 1.0")
+    count.close()
+    assert caplog.messages == [
+        "tune@baseline: 8 of 20 runs, 30 s, 45 s left, best loss 1.0",
+        "tune@baseline: 20 of 20 runs, 32 s, best loss 1.0",
+    ]
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    count = progress.Progress("tune@baseline", 20)
+    count(20, "best loss 1.0")
+    count.close()
+    assert "20/20" in capsys.readouterr().err
