@@ -1,4 +1,4 @@
-"""Measure all four links against the penalty's strength, at one learning rate."""
+"""Measure all four links against the penalty's strength, with and without weight decay."""
 
 from svvr.run import lifetime
 
@@ -21,16 +21,13 @@ DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
 
 
 def main(params: Params) -> None:
-    settings, last_epochs = params.dose_response, params.diagnose.last_epochs
+    last_epochs, tolerance = params.diagnose.last_epochs, params.diagnose.tolerance
     data = read.splits(DEVELOPMENT, "train", "validation") | read.splits(TEST, "test")
     runs = work.doses(params)
     with evaluate.session("dose_response", 2 * len(runs)) as session:
         results = session(runs, work.WORK, data)
         kept = [result.weights if result.complete else None for result in results]
-        units = [
-            Measurement(run.seed, weights, run.hidden, params.diagnose.tolerance)
-            for run, weights in zip(runs, kept, strict=True)
-        ]
+        units = [Measurement(run.seed, weights, run.hidden, tolerance) for run, weights in zip(runs, kept, strict=True)]
         measured = session(units, WORK, data)
     rows = [
         dose_record(run, result) | records.links(record(run, result), each, last_epochs)
@@ -38,11 +35,9 @@ def main(params: Params) -> None:
     ]
     for row in rows:
         if "reason" in row:
-            stage.log.info("dose_response: strength %g, seed %d: %s", row["strength"], row["seed"], row["reason"])
-    head = {"lr": settings.lr, "strengths": list(settings.strengths), "n_seeds": settings.seeds}
-    files.write_json(
-        Path("metrics/dose_response.json"), {**head, **dose.curves(rows, settings.strengths), "runs": rows}
-    )
+            where = f"strength {row['strength']:g}, weight decay {row['weight_decay']:g}, seed {row['seed']}"
+            stage.log.info("dose_response: %s: %s", where, row["reason"])
+    files.write_json(Path("metrics/dose_response.json"), dose.record(rows, params.dose_response))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
-OF_ARM = ("tune", "train", "diagnose")
+OF_ARM = ("tune", "train", "budget", "diagnose")
 ALL = {
     "prepare",
     "dose_response",
@@ -52,6 +52,7 @@ def tiny(params: dict[str, Any]) -> dict[str, Any]:
     params["training"] |= {"epochs": 2, "batch_size": 1000}
     params["tuning"] |= {"studies": 3, "trials": 3, "startup_trials": 2}
     params["final"]["seeds"] = 2
+    params["budget"] = {"replicates": 3, "points": 4, "seeds": 2}
     params["diagnose"] |= {"seeds": 1, "probes": 2, "last_epochs": 2}
     params["replicate"] |= {"seeds": 2, "epochs": 2}
     params["dose_response"] |= {"strengths": [0, 0.1], "seeds": 2}

@@ -1,22 +1,21 @@
 """The published rows."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from svvr.core.files import read_json
 from svvr.judge import replication
+from tests.judge import made
+
+KNOBS = {"lr": 0.1, "strength": 0.0, "state": "complete"}
 
 
-def runs(losses: list[float]) -> list[dict]:
+def runs(losses: Sequence[float]) -> list[dict[str, Any]]:
     return [
-        {
-            "seed": i,
-            "initial_weights": "ab",
-            "lr": 0.1,
-            "strength": 0.0,
-            "state": "complete",
-            "validation_loss": [2.0 + i, loss],
-        }
+        {"seed": i, "initial_weights": "ab", "validation_loss": [2.0 + i, loss], **KNOBS}
         for i, loss in enumerate(losses)
     ]
 
@@ -35,12 +34,22 @@ def test_disagreement_is_reported() -> None:
     assert not row["agrees"] and row["z"] > 3
 
 
-def test_what_is_no_row_is_refused() -> None:
-    with pytest.raises(ValueError, match="row of the replication: got 'other'"):
-        replication.row("other", runs([1, 2]))
-    with pytest.raises(ValueError, match="got 1, expected at least 2"):
-        replication.row("baseline", runs([1]))
-    failed = runs([1, 2])
-    failed[1]["state"] = "failed"
-    with pytest.raises(ValueError, match="the run of seed 1 diverged"):
-        replication.row("baseline", failed)
+@pytest.mark.parametrize(
+    "name,rows,message",
+    [
+        ("other", runs([1, 2]), "row of the replication: got 'other', expected one of"),
+        ("baseline", runs([1]), "runs of row baseline: got 1, expected at least 2"),
+        ("baseline", [*runs([1]), *runs([1, 2])[1:], runs([1])[0] | {"seed": 7, "state": "failed"}], "seed 7 diverged"),
+    ],
+)
+def test_what_is_no_row_is_refused(name: str, rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replication.row(name, rows)
+
+
+@pytest.mark.parametrize("place,name", list(enumerate(replication.ROWS)))
+def test_the_committed_rows_are_those_of_the_committed_runs(place: int, name: str) -> None:
+    committed = read_json(made.METRICS / "replicate.json")["rows"][place]
+    knobs = {key: committed[key] for key in ("lr", "strength")}
+    row = replication.row(name, [run | knobs | {"state": "complete"} for run in committed["runs"]])
+    made.assert_same(row, committed)

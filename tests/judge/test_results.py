@@ -18,7 +18,9 @@ CONTRAST = {
     "flags": [],
 }  # fmt: skip
 CURVE = {"mean": [1.0, 2.0], "ci_low": [0.5, 1.5], "ci_high": [1.5, 2.5]}
-SCHEMAS = {"summary": results.Summary, "dose_response": results.DoseResponse, "replicate": results.Replication}
+SCHEMAS: dict[str, type[schemas.Schema]] = {
+    "summary": results.Summary, "dose_response": results.DoseResponse, "replicate": results.Replication,
+}  # fmt: skip
 RECORDS: dict[str, dict[str, Any]] = {
     "summary": {"overall": ["so"], "arms": [{"arm": "a", "expected_best": [1.0]}], "contrasts": [CONTRAST]},
     "dose_response": {"lr": 0.1, "strengths": [0, 0.1], "n_seeds": 2, **dict.fromkeys(FIGURES, CURVE)},

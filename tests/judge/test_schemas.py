@@ -36,30 +36,30 @@ def test_whatever_is_missing_or_of_another_type_is_refused(tmp_path: Path, kind:
 @pytest.mark.parametrize(
     "kind,place,value,message",
     [
-        ("tune", "studies 0 best lr", -1, "got -1, expected greater than 0"),
-        ("tune", "studies 0 study", 5, "got [5], expected studies 0 to 0"),
-        ("tune", "studies 0 trials 0 losses", [], "got [], expected a loss for each of 1 seeds"),
-        ("tune", "studies 0 trials 0 objective", None, "got nothing, expected what belongs to the state 'complete'"),
-        ("tune", "studies 0 trials 1 objective", 1.0, "got 1.0, expected what belongs to the state 'failed'"),
-        ("tune", "studies 0 trials 0 state", "lost", "got 'lost', expected 'complete' or 'failed'"),
-        ("train", "runs", [], "got [], expected 1 or more entries"),
-        ("train", "runs 0 test_loss", None, "got nothing, expected a number, since the run is complete"),
-        ("train", "runs 0 test_loss", 0, "got 0, expected greater than 0"),
-        ("train", "runs 1 test_loss", 1.0, "got 1.0, expected nothing, since the run failed"),
-        ("train", "runs 0 train_loss", [1.0], "got 1, expected 2 epochs"),
-        ("train", "runs 0 train_loss", [1.0, None], "got nothing, expected a number for each epoch"),
-        ("train", "runs 0 selected_epoch", 3, "got 3, expected an epoch from 1 to 2"),
-        ("train", "test_losses", ["ef", "ab"], "expected 1 or fewer entries"),
-        ("diagnose", "runs 0 smoothness", 1e308, "got 1e+308, expected less than 500"),
-        ("diagnose", "runs 0 layers", [], "got (-1.0, -1.0, -1.0), expected all links and layers, or none"),
-        ("diagnose", "runs 0 layers 0 initial_singular_values", [1.0], "got 1, expected 2 values, as trained"),
-        ("diagnose", "runs 1", made.diagnosed_run(0, 9, 1.0), "got [((1, 2, 2),), ((1, 2, 2), (2, 2, 2))], expected the"),
+        ("tune", "studies 0 best lr", -1, "studies.0.best.lr: got -1, expected greater than 0"),
+        ("tune", "studies 0 study", 5, "studies: got [5], expected studies 0 to 0"),
+        ("tune", "studies 0 trials 0 losses", [], "losses: got [], expected a loss for each of 1 seeds"),
+        ("tune", "studies 0 trials 0 objective", None, "objective: got nothing, expected what belongs to the state"),
+        ("tune", "studies 0 trials 1 objective", 1.0, "objective: got 1.0, expected what belongs to the state 'fai"),
+        ("tune", "studies 0 trials 0 state", "lost", "state: got 'lost', expected 'complete' or 'failed'"),
+        ("train", "runs", [], "runs: got [], expected 1 or more entries"),
+        ("train", "runs 0 test_loss", None, "runs.0.test_loss: got nothing, expected a number, since the run is"),
+        ("train", "runs 0 test_loss", 0, "runs.0.test_loss: got 0, expected greater than 0"),
+        ("train", "runs 1 test_loss", 1.0, "runs.1.test_loss: got 1.0, expected nothing, since the run failed"),
+        ("train", "runs 0 train_loss", [1.0], "runs.0.train_loss: got 1, expected 2 epochs"),
+        ("train", "runs 0 train_loss", [1.0, None], "runs.0.train_loss: got nothing, expected a number for each epoch"),
+        ("train", "runs 0 selected_epoch", 3, "runs.0.selected_epoch: got 3, expected an epoch from 1 to 2"),
+        ("train", "test_losses", ["ef", "ab"], "test_losses: got ['ef', 'ab'], expected 1 or fewer entries"),
+        ("diagnose", "runs 0 smoothness", 1e308, "runs.0.smoothness: got 1e+308, expected less than 500"),
+        ("diagnose", "runs 0 smoothness", None, "runs.0.conditioning: got (-1.0, None, -1.0), expected all links and"),
+        ("diagnose", "runs 0 layers", [], "runs.0.conditioning: got (-1.0, -1.0, -1.0), expected all links and layers"),
+        ("diagnose", "runs 0 layers 0 initial_singular_values", [1.0], "values: got 1, expected 2 values, as trained"),
+        ("diagnose", "runs 1", made.diagnosed_run(0, 9, 1.0), "runs: got [((1, 2, 2),), ((1, 2, 2), (2, 2, 2))], exp"),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_are_refused(tmp_path: Path, kind: str, place: str, value: Any, message: str) -> None:
     keys = [int(key) if key.isdigit() else key for key in place.split()]
-    line = made.refused(tmp_path / "a.json", schemas.KINDS[kind], RECORDS[kind], keys, value)
-    assert message in line and str(keys[0]) in line
+    assert message in made.refused(tmp_path / "a.json", schemas.KINDS[kind], RECORDS[kind], keys, value)
 
 
 def test_no_record_and_that_of_another_arm_are_refused(tmp_path: Path) -> None:

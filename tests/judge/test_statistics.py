@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +24,24 @@ def test_the_interval_is_scipy_s(values: list[float], level: float) -> None:
         assert (low, high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_the_interval_s_edges() -> None:
-    assert statistics.mean_interval([0.5], 0.9) == (0.5, 0.5, 0.5)
-    assert statistics.mean_interval([2.0, 2.0, 2.0], 0.9) == (2.0, 2.0, 2.0)
-    for bad in ([], [math.nan, 1.0], [[1.0]]):
-        with pytest.raises(ValueError, match="values of an interval"):
-            statistics.mean_interval(bad, 0.9)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="level of an interval: got 1"):
-        statistics.mean_interval([1.0], 1)
+@pytest.mark.parametrize("value,n", [(0.5, 1), (2.0, 3)])
+def test_the_interval_of_one_value_or_equal_ones_is_that_value(value: float, n: int) -> None:
+    assert statistics.mean_interval(n * [value], 0.9) == (value, value, value)
+
+
+@pytest.mark.parametrize(
+    "values,level,message",
+    [
+        ([], 0.9, "values of an interval"),
+        ([math.nan, 1.0], 0.9, "values of an interval"),
+        ([[1.0]], 0.9, "values of an interval"),
+        ([1.0], 1, "level of an interval: got 1"),
+        ([1.0], 0, "level of an interval: got 0"),
+    ],
+)
+def test_what_has_no_interval_is_refused(values: Any, level: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        statistics.mean_interval(values, level)
 
 
 @pytest.mark.parametrize(
@@ -56,17 +67,22 @@ def test_the_verdict_mirrors(effects: list[float]) -> None:
     assert statistics.verdict([-d for d in effects], **RULE) == mirror.get(verdict, verdict)
 
 
-def test_studies_needed_would_decide_and_one_fewer_would_not() -> None:
-    for mean, sd in ((-0.02, 0.03), (0.001, 0.02), (-0.004, 0.01)):
-        n = statistics.studies_needed(mean, sd, **RULE)
-        assert n is not None and n > 3
+def spread(mean: float, sd: float, n: int) -> list[float]:
+    """Return n effects of exactly this mean and standard deviation."""
+    base = np.linspace(-1, 1, n)
+    return list(mean + sd * base / base.std(ddof=1))
 
-        def decided(n: int, mean: float = mean, sd: float = sd) -> bool:
-            base = np.linspace(-1, 1, n)
-            return statistics.verdict(list(mean + sd * base / base.std(ddof=1)), **RULE) != "inconclusive"
 
-        assert decided(n) and not decided(n - 1)
-    assert statistics.studies_needed(math.log(1.01), 0.5, **RULE) is None
+@pytest.mark.parametrize("mean,sd", [(-0.02, 0.03), (0.001, 0.02), (-0.004, 0.01)])
+def test_studies_needed_would_decide_and_one_fewer_would_not(mean: float, sd: float) -> None:
+    n = statistics.studies_needed(spread(mean, sd, 5), **RULE)
+    assert n is not None and n > 3
+    assert statistics.verdict(spread(mean, sd, n), **RULE) != "inconclusive"
+    assert statistics.verdict(spread(mean, sd, n - 1), **RULE) == "inconclusive"
+
+
+def test_more_studies_than_anyone_runs_are_not_named() -> None:
+    assert statistics.studies_needed(spread(math.log(1.01), 0.5, 4), **RULE) is None
 
 
 @pytest.mark.parametrize("study_sd", [0.0, 0.004, 0.012])
@@ -100,8 +116,11 @@ def test_tests_given_these_winners_are_scipy_s() -> None:
     assert p["wilcoxon_p"] == pytest.approx(stats.wilcoxon(pairs).pvalue)
     assert p["sign_flip_p"] == pytest.approx(p["paired_t_p"], abs=0.02)
     assert p == statistics.given_these_winners(pairs)
-    assert set(statistics.given_these_winners(np.zeros(5)).values()) == {1.0}
+    assert p["p_better"] == (pairs < 0).mean()
     assert statistics.given_these_winners(np.ones(8))["paired_t_p"] == 0
+    ties = statistics.given_these_winners(np.zeros(5))
+    assert ties.pop("p_better") == 0.5 and set(ties.values()) == {1.0}
+    assert statistics.given_these_winners(np.array([-1.0, -2.0, 0.0, 1.0]))["p_better"] == 0.625  # a tie counts half
 
 
 def test_sign_flips_by_enumeration() -> None:
@@ -109,10 +128,6 @@ def test_sign_flips_by_enumeration() -> None:
     flips = np.array(list(itertools.product([-1, 1], repeat=6))) @ pairs
     exact = (np.abs(flips) >= pairs.sum() - 1e-12).mean()
     assert statistics.given_these_winners(pairs)["sign_flip_p"] == pytest.approx(exact, abs=0.01)
-
-
-def test_p_better_counts_ties_half() -> None:
-    assert statistics.p_better(np.array([-1.0, -2.0, 0.0, 1.0])) == 0.625
 
 
 def test_the_sampling_error_is_the_bootstrap_s() -> None:

@@ -62,8 +62,11 @@ def test_a_killed_worker_is_one_line() -> None:
 
 
 def test_a_bug_keeps_its_traceback() -> None:
+    def fail(params: Params) -> None:
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        run(lambda params: None if 1 / 0 else None)
+        run(fail)
 
 
 def test_bad_params_are_refused_before_main() -> None:
@@ -89,8 +92,12 @@ def test_code_that_changes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     module.write_text("a = 1\n")
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "stages/tune.py", raising=False)
     monkeypatch.setattr(code, "of_stage", lambda script: [module])
+
+    def edit(params: Params) -> None:
+        module.write_text("a = 2\n")
+
     with pytest.raises(SystemExit, match=r"own\.py changed"):
-        run(lambda params: None if module.write_text("a = 2\n") else None)
+        run(edit)
 
 
 @pytest.mark.parametrize(

@@ -1,85 +1,169 @@
-"""Rows of the interactive charts, from hand-made records."""
+"""Rows of the interactive charts, and what their templates make of them."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 
-from svvr.show import charts
+from svvr.links import LINKS
+from svvr.show import bands, charts, style, words
+from tests.show import made
 
-ROOT = Path(__file__).parents[2]
-TEMPLATES = ("comparison", "search", "paired", "links", "spectra", "dose_response")
-
-
-def run(study: int, losses: list[float | None], state: str = "complete") -> dict[str, Any]:
-    return {"study": study, "state": state, "validation_loss": losses}
-
-
-def test_curves_are_means_of_study_means_without_failed_runs() -> None:
-    runs = [run(0, [1.0, 2.0]), run(0, [3.0, 4.0]), run(1, [4.0, 5.0]), run(1, [None, None], "failed")]
-    rows = charts.curves({"baseline": {"runs": runs}, "empty": {"runs": runs[3:]}})
-    assert [(row["arm"], row["epoch"], row["mean"]) for row in rows] == [("baseline", 1, 3.0), ("baseline", 2, 4.0)]
-    assert rows[0]["low"] == pytest.approx(3 - 12.7062 * 1, abs=1e-3)  # t with 1 degree of freedom, sd / sqrt(2) = 1
-
-
-def test_search_has_every_finished_trial_and_marks_the_winner() -> None:
-    trials = [{"number": k, "params": {"lr": 0.1 * k}, "objective": loss} for k, loss in enumerate([1.2, 1.1, None])]
-    rows = charts.search({"baseline": {"studies": [{"study": 3, "objective": 1.1, "trials": trials}]}})
-    assert [(row["trial"], row["winner"], row["strength"]) for row in rows] == [(0, "no", None), (1, "yes", None)]
+TEMPLATES = Path(__file__).parents[2] / ".dvc/plots"
+VEGA_LITE = "5.21"  # the release nearest to the one in .dvc/vega
+ROWS: dict[str, charts.Rows] = {
+    "comparison": charts.comparison(made.source(made.SIX)),
+    "search": charts.search(made.source(dead=1)),
+    "paired": charts.paired(made.summary(made.SIX)),
+    "links": charts.links(made.summary(made.SIX)),
+    "spectra": charts.spectra(made.source(made.SIX, seeds=2)),
+    "dose_response": charts.dose_response(made.dose()),
+    "replication": charts.replication(made.replication()),
+}
 
 
-def test_contrasts_become_pairs_and_links() -> None:
-    entry = {
-        "arm": "weight_decay",
-        "reference": "baseline",
-        "link": "generalisation",
-        "pair_effects": [[1.0, 2.0], [3.0]],
-    }
-    entry |= {"effect_percent": 2.0, "ci_low": 1.0, "ci_high": 3.0, "level": 0.95, "verdict": "opposite"}
-    unknown = {**entry, "link": "gradient_stability", "effect_percent": None}
-    summary = {"contrasts": [entry, unknown]}
-    assert [(row["study"], row["pair"], row["difference"]) for row in charts.paired(summary)] == [
-        (0, 0, 1.0), (0, 1, 2.0), (1, 0, 3.0),
-    ]  # fmt: skip
-    (row,) = charts.links(summary)
-    assert row["contrast"] == "weight decay vs baseline" and (row["low"], row["effect"], row["high"]) == (1.0, 2.0, 3.0)
-    assert row["level"] == "95 %"
+def template(name: str) -> str:
+    return (TEMPLATES / f"{name}.json").read_text()
 
 
-def test_spectra_are_means_and_ranges_over_measured_runs() -> None:
-    runs = [
-        {"layers": [{"singular_values": values, "initial_singular_values": [values[0] - 2, 0.5]}]}
-        for values in ([3.0, 1.0], [5.0, 2.0])
-    ]
-    rows = charts.spectra({"baseline": {"runs": [*runs, {"layers": []}]}})
-    assert rows[0] == {"arm": "baseline", "layer": 1, "index": 1, "mean": 4.0, "low": 3.0, "high": 5.0}
-    assert rows[2] == {"arm": "before training", "layer": 1, "index": 1, "mean": 2.0, "low": 1.0, "high": 3.0}
-    assert len(rows) == 4
+def drawn(name: str, *revisions: str) -> str:
+    """Return a chart as SVG text, filled as DVC fills it."""
+    rows = [row | {"rev": revision} for revision in revisions for row in ROWS[name]]
+    filled = template(name).replace('"<DVC_METRIC_DATA>"', json.dumps(rows)).replace("<DVC_METRIC_TITLE>", "A title")
+    return str(vl_convert.vegalite_to_svg(filled, vl_version=VEGA_LITE))
 
 
-def test_dose_response_leaves_out_what_is_unknown() -> None:
-    curve = {"mean": [1.0, None], "ci_low": [0.5, None], "ci_high": [1.5, None]}
-    names = ("test_loss", "conditioning", "smoothness", "gradient_stability")
-    rows = charts.dose_response({"strengths": [0, 0.1], **dict.fromkeys(names, curve)})
-    assert len(rows) == 4 and rows[0]["quantity"] == "test loss (nats per example)" and rows[0]["low"] == 0.5
+def values(node: Any, key: str) -> Iterator[Any]:
+    """Yield the value of a key wherever it stands below a node."""
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from values(child, key)
+    if isinstance(node, dict) and key in node:
+        yield node[key]
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+def n_marks(svg: str, role: str) -> int:
+    """Return how many shapes there are of a mark, such as `symbol` or `area`, legends left out."""
+    groups = re.findall(rf'<g class="mark-{role} role-mark[^>]*>(.*?)</g>', svg)
+    return sum(group.count("<path") for group in groups)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_are_plain_and_alike(name: str) -> None:
+    rows = ROWS[name]
+    assert rows and json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("revisions", [("workspace",), ("HEAD", "workspace")])
+def test_a_chart_has_a_legend_of_its_revisions(name: str, revisions: tuple[str, ...]) -> None:
+    svg = drawn(name, *revisions)
+    assert "A title" in svg and ">revision" in svg and "undefined" not in svg and "NaN" not in svg
+    legends = [label for label in ("HEAD", "workspace") if f">{label}</text>" in svg]
+    assert legends == list(revisions)
+    if name in ("comparison", "spectra", "dose_response", "replication"):
+        dashes = set(re.findall(r'stroke-dasharray="([\d,]+)"', svg)) - {"1,3"}
+        assert dashes >= ({"6,4"} if len(revisions) > 1 else set())
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_a_template_asks_for_fields_that_its_rows_have(name: str) -> None:
-    rows = json.loads((ROOT / f"plots/interactive/{name}.json").read_text())["rows"]
-    text = (ROOT / f".dvc/plots/{name}.json").read_text()
-    template = json.loads(text)
-    fields: set[str] = set()
+    chart = json.loads(template(name))
+    made_here = {name for names in values(chart, "as") for name in ([names] if isinstance(names, str) else names)}
+    fields = {field for field in values(chart, "field") if isinstance(field, str)}
+    asked = fields | set(re.findall(r"datum\.(\w+)", template(name))) - {"label"}
+    assert asked - made_here - {"rev", "value"} <= set(ROWS[name][0]) and "rev" in asked
 
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            fields.update([node["field"]] if isinstance(node.get("field"), str) else [])
-            for child in node.values():
-                walk(child)
-        elif isinstance(node, list):
-            for child in node:
-                walk(child)
 
-    walk(template)
-    assert rows and fields - {"rev"} <= set(rows[0]) and "rev" in fields
+@pytest.mark.parametrize("name", ["comparison", "search", "spectra"])
+def test_templates_have_the_palette_of_the_figures(name: str) -> None:
+    grey = {bands.BEFORE: style.GREY} if name == "spectra" else {}
+    known = grey | {words.name(arm): color for arm, color in style.ARMS.items()}
+    scales = [s for s in values(json.loads(template(name)), "scale") if s and "unionWith" in str(s)]
+    assert scales and all(
+        scale["domain"] == {"unionWith": list(known)} and scale["range"] == [*known.values(), *style.FURTHER]
+        for scale in scales
+    )
+
+
+def test_templates_have_the_names_of_the_figures() -> None:
+    scales = [s for s in values(json.loads(template("replication")), "scale") if s and "domain" in s]
+    assert scales[0] == {"domain": [words.name(row) for row in style.ROWS], "range": list(style.ROWS.values())}
+    scales = [s for s in values(json.loads(template("dose_response")), "scale") if s and "domain" in s]
+    assert scales[0]["domain"] == [*style.DOSES.values(), "link"]
+    assert scales[0]["range"] == [*style.QUANTITIES.values(), style.PLAIN]
+    for name, labels in {
+        "comparison": [style.VALIDATION],
+        "replication": [style.VALIDATION],
+        "search": [style.OBJECTIVE, *style.KNOBS.values(), bands.ABOVE],
+        "paired": [style.DIFFERENCE, bands.EQUAL],
+        "dose_response": [style.STRENGTH],
+    }.items():
+        svg = drawn(name, "workspace")
+        assert all(f">{label}</text>" in svg or label in svg for label in labels), name
+
+
+def test_charts_draw_the_bands_of_the_figures() -> None:
+    frame = bands.validation(made.source(made.SIX))
+    for row, band in zip(ROWS["comparison"], bands.plain(frame), strict=True):
+        assert row.keys() == band.keys() and row["arm"] == words.name(band["arm"])
+        assert [row[key] for key in row if key != "arm"] == pytest.approx(
+            [band[key] for key in row if key != "arm"], rel=1e-5
+        )
+    assert n_marks(drawn("spectra", "workspace"), "area") == 3 * 7  # layers, arms and before training
+    assert len(ROWS["spectra"]) == 7 * (4 + 10 + 12)
+
+
+def test_search_has_a_panel_a_knob_with_every_trial() -> None:
+    assert len(ROWS["search"]) == 4 * 4 * 8
+    svg = drawn("search", "workspace")
+    positions = [svg.index(f">{label}</text>") for label in style.KNOBS.values()]
+    assert positions == sorted(positions)
+    above = sum(row["kind"] == bands.ABOVE for row in ROWS["search"])
+    assert svg.count("\u25b2</text>") == 3 * above and n_marks(svg, "symbol") == 3 * (4 * 4 * 8 - above)
+
+
+def test_paired_has_a_panel_a_contrast_in_the_order_of_the_figure() -> None:
+    panels = [words.versus(c) for c in made.summary(made.SIX)["contrasts"] if c["link"] == "generalisation"]
+    named = {row["contrast"].replace("\n", " "): row["place"] for row in ROWS["paired"]}
+    assert named == {panel: place for place, panel in enumerate(panels)}
+    colors = style.colors(made.SIX)
+    assert {row["color"] for row in ROWS["paired"]} == {colors[arm] for arm in made.SIX} - {
+        colors["baseline"],
+        colors["weight_decay"],
+    }
+    svg = drawn("paired", "HEAD", "workspace")
+    assert n_marks(svg, "symbol") == 2 * 4 * (12 + 4) and n_marks(svg, "rect") == 2 * 4 * 2
+    assert [svg.index(panel) for panel in panels[:2]] == sorted(svg.index(panel) for panel in panels[:2])
+
+
+def test_links_have_a_scale_and_verdicts_a_link_and_a_row_a_revision() -> None:
+    panels = list(dict.fromkeys(row["panel"] for row in ROWS["links"]))
+    assert panels == [f"{link.words}\ndifference in {link.figure} (%)" for link in LINKS]
+    svg = drawn("links", "HEAD", "workspace")
+    assert [svg.index(f">{link.words}<") for link in LINKS] == sorted(svg.index(f">{link.words}<") for link in LINKS)
+    for verdict in made.VERDICTS:
+        assert svg.count(f">{verdict}</text>") == 2 * 4
+    heights = re.findall(r'aria-roledescription="point" transform="translate\([\d.]+,([\d.]+)\)"', svg)
+    assert n_marks(svg, "symbol") == len(heights) == 2 * 16 and len(set(heights)) == 2 * 4
+    assert svg.count(">\u22122</text>") == svg.count(">0</text>") == 4  # ticks in per cent, a scale a panel
+
+
+def test_links_say_in_words_what_is_unknown_or_far() -> None:
+    record = made.summary(verdicts=["no verdict", "supported"])
+    record["contrasts"][1] |= {"ci_high": 1e37}
+    first, second = charts.links(record)[0], charts.links(record)[2]
+    assert (first["change"], first["interval"], first["effect"], first["verdict"]) == (None, "-", None, "no verdict")
+    assert (second["change"], second["interval"], second["high"]) == ("-1.00 %", "-4.00 to > +999", 10.99)
+    assert (second["level"], first["level"]) == ("98.3 %", "95 %")
+
+
+def test_replication_marks_published_losses_where_there_are_any() -> None:
+    svg = drawn("replication", "workspace")
+    assert "published: 1.198" in svg and "published: 1.396" in svg
+    unmarked = charts.replication(made.replication(marked=False))
+    assert len(unmarked) == 3 * 10 and all(row["published"] is None for row in unmarked)

@@ -32,7 +32,8 @@ def finite_or_none(value: float) -> float | None:
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record as JSON, keys in the given order, floats in full precision.
 
-    Lists of numbers stay on one line, so that a curve is a line of a diff.
+    Lists of numbers stay on one line, and so do mappings of single values in a list, so that a curve or a row is a line
+    of a diff.
 
     Raises:
         ValueError: where the record holds NaN or an infinity.
@@ -46,8 +47,13 @@ def _dump(value: Any, indent: str) -> str:
         rows = [f"{deeper}{json.dumps(str(key))}: {_dump(item, deeper)}" for key, item in value.items()]
         return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
     if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
-        return "[\n" + ",\n".join(deeper + _dump(item, deeper) for item in value) + f"\n{indent}]"
+        return "[\n" + ",\n".join(deeper + _row(item, deeper) for item in value) + f"\n{indent}]"
     return json.dumps(value, allow_nan=False)
+
+
+def _row(item: Any, indent: str) -> str:
+    flat = isinstance(item, dict) and not any(isinstance(value, Mapping | list | tuple) for value in item.values())
+    return json.dumps(item, allow_nan=False) if flat else _dump(item, indent)
 
 
 def read_json(path: Path) -> dict[str, Any]:

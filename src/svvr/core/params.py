@@ -258,10 +258,25 @@ class Replicate(_Section):
     regularized: ReplicateRegularized
 
 
-class DoseResponse(_Section):
-    """`dose_response`: one learning rate, increasing strengths, seeds a strength."""
+class Budget(_Section):
+    """`budget`: the random design that all arms share; replicates of points, each trained on the same seeds."""
+
+    replicates: Annotated[int, Field(ge=2, le=1000)]  # what the standard error is taken over
+    points: Annotated[int, Field(ge=2, le=4096)]
+    seeds: Several  # one chooses, the others tell
+
+
+class DoseSetting(_Section):
+    """One of `dose_response.settings`: what stays as it is while the strength changes."""
 
     lr: Positive
+    weight_decay: NonNegative
+
+
+class DoseResponse(_Section):
+    """`dose_response`: settings, increasing strengths, seeds a strength."""
+
+    settings: Annotated[tuple[DoseSetting, ...], Field(strict=False, min_length=1, max_length=4)]
     strengths: Strengths
     seeds: Several
 
@@ -275,6 +290,7 @@ class DoseResponse(_Section):
 class Params(_Section):
     """All of params.yaml, a section an attribute."""
 
+    seed: Seed
     data: Data
     model: Model
     training: Training
@@ -282,6 +298,7 @@ class Params(_Section):
     tuning: Tuning
     arms: Annotated[dict[ArmName, Arm], Field(min_length=1)]
     final: Final
+    budget: Budget
     diagnose: Diagnose
     compare: Compare
     replicate: Replicate

@@ -1,4 +1,4 @@
-"""Random streams by name: adding one moves no other."""
+"""Random streams by name: adding one moves no other. All of them start from one root seed, `seed` in params.yaml."""
 
 import hashlib
 
@@ -25,11 +25,16 @@ def derive(*names: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 11
 
 
-def tuning_seeds(study: int, n: int) -> list[int]:
+def tuning_seeds(root: int, study: int, n: int) -> list[int]:
     """Return the seeds on which every trial of every arm trains in a study (common random numbers)."""
-    return [derive("tuning", study, index) for index in range(n)]
+    return [derive(root, "tuning", study, index) for index in range(n)]
 
 
-def final_seeds(study: int, n: int) -> list[int]:
+def final_seeds(root: int, study: int, n: int) -> list[int]:
     """Return the seeds on which a study's winner is retrained: the same in every arm, disjoint from tuning's."""
-    return [derive("final", study, index) for index in range(n)]
+    return [derive(root, "final", study, index) for index in range(n)]
+
+
+def budget_seeds(root: int, replicate: int, n: int) -> list[int]:
+    """Return the seeds on which every point of a replicate trains: the same in every arm, disjoint from the others."""
+    return [derive(root, "budget", replicate, index) for index in range(n)]

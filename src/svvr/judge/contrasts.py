@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from svvr import tables
-from svvr.judge import integrity, statistics
+from svvr.core.files import finite_or_none
+from svvr.judge import budget, integrity, statistics
+from svvr.judge.budget import Design
 from svvr.judge.integrity import Losses, Records
 from svvr.links import GENERALISATION, LINKS, MEASURED, Link
 
@@ -23,11 +25,12 @@ def summarise(params: "Params", records: Records, test_losses: Losses) -> dict[s
 
     Args:
         params: `compare`, the arms' references and knobs, the tuning budget and the selection rule are read.
-        records: of kinds tune, train and diagnose, arm -> record.
+        records: of kinds tune, train, budget and diagnose, arm -> record.
         test_losses: arm -> (studies, n_test) per-example losses averaged over a study's runs, nats.
 
     Returns:
-        Flat figures first, then `arms` and `contrasts`; effects in percent.
+        Flat figures first, then `arms`, `contrasts`, and `budget` and `budget_verdicts` (see `budget.compare`); effects
+        in percent.
 
     Raises:
         ValueError: where records do not belong together; see `integrity.check`.
@@ -36,13 +39,13 @@ def summarise(params: "Params", records: Records, test_losses: Losses) -> dict[s
     integrity.check(params, records, test_losses, listed)
     trials, values = tables.trials(records), tables.quantities(records)
     pairs, evenness = (tables.pairs(frame, listed) for frame in (values, tables.evenness(records)))
-    ends, curves = on_boundary(params, trials), best_curves(trials)
+    ends, designs = on_boundary(params, trials), _designs(params, records, listed)
     contrasts = []
     for arm, reference in listed:
         common: dict[str, Any] = dict.fromkeys(ACTIVITY)
         if params.arms[arm].penalty.name != "none":
             common = activity(_of(evenness, arm, reference), params.compare.min_activity)
-        common["flags"] = [*_inactive(common, params.tuning.studies), *_flags(params, arm, reference, ends, curves)]
+        common["flags"] = [*_inactive(common, params.tuning.studies), *_flags(params, arm, reference, ends, designs)]
         for link in LINKS:
             of_link = _of(pairs[pairs["link"] == link.name], arm, reference)
             contrast = compare(params, link, arm, reference, of_link, values)
@@ -52,8 +55,9 @@ def summarise(params: "Params", records: Records, test_losses: Losses) -> dict[s
     return {
         **_flat(contrasts),
         "selection": params.selection,
-        "arms": _arms(params, records, ends, curves),
+        "arms": _arms(params, records, ends, designs),
         "contrasts": contrasts,
+        **budget.compare(params, designs, listed),
     }
 
 
@@ -104,7 +108,7 @@ def compare(
         "study_effects": [percent(each) for each in by_study.mean()],
         "pair_effects": [[percent(each) for each in study] for _, study in by_study],
         "sampling_se_percent": None,
-        "given_these_winners": statistics.given_these_winners(-link.better * d) if len(d) > 1 else None,
+        "given_these_winners": statistics.given_these_winners(-link.better * d, params.seed) if len(d) > 1 else None,
     }
 
 
@@ -135,27 +139,16 @@ def activity(pairs: pd.DataFrame, min_activity: float) -> dict[str, Any]:
     }
 
 
-def best_curves(trials: pd.DataFrame) -> dict[str, list[float] | None]:
-    """Return each arm's expected best validation loss against the number of trials, averaged over its studies.
+def running_best(trials: pd.DataFrame) -> list[float | None]:
+    """Return an arm's best validation loss so far, trial by trial, averaged over its studies.
 
-    None where every trial of all studies failed.
+    None as long as a study has no complete trial. The sampler learns, so this is no expectation over other orders.
     """
-    curves: dict[str, list[float] | None] = {}
-    for arm, of_arm in trials.groupby("arm", sort=False):
-        expected = [
-            statistics.expected_best([None if math.isnan(loss) else loss for loss in study])
-            for _, study in of_arm.groupby("study")["objective"]
-        ]
-        frame = pd.DataFrame(expected, dtype="float64")
-        curves[str(arm)] = None if frame.isna().all().any() else frame.mean().tolist()
-    return curves
-
-
-def late_gain(curve: Sequence[float] | None) -> float:
-    """Return by how much (as a logarithm) the second half of the trials lowered the expected best loss."""
-    if curve is None or len(curve) < 2:
-        return 0.0
-    return math.log(curve[len(curve) // 2 - 1] / curve[-1])
+    ordered = trials.sort_values(["study", "trial"])
+    lowest = ordered.groupby("study")["objective"].cummin().groupby(ordered["study"]).ffill()
+    by_trial = lowest.groupby(ordered["trial"])
+    whole = by_trial.count() == by_trial.size()
+    return [finite_or_none(mean) for mean in by_trial.mean().where(whole)]
 
 
 def on_boundary(params: "Params", trials: pd.DataFrame) -> pd.DataFrame:
@@ -245,15 +238,18 @@ def _inactive(common: Mapping[str, Any], n_studies: int) -> list[str]:
     return [f"penalty inactive {'on average and ' if common['inactive'] else ''}{where}"]
 
 
-def _flags(
-    params: "Params", arm: str, reference: str, ends: pd.DataFrame, curves: Mapping[str, list[float] | None]
-) -> list[str]:
+def _designs(params: "Params", records: Records, listed: Sequence[tuple[str, str]]) -> dict[str, Design]:
+    frame = tables.design(records)
+    integrity.check_design(params, frame, listed)
+    return {str(arm): budget.design(runs) for arm, runs in frame.groupby("arm", sort=False)}
+
+
+def _flags(params: "Params", arm: str, reference: str, ends: pd.DataFrame, designs: Mapping[str, Design]) -> list[str]:
     flags = []
-    for richer, other in ((arm, reference), (reference, arm)):
-        gain = late_gain(curves[richer])
-        if len(params.arms[richer].tune) > len(params.arms[other].tune) and gain > math.log1p(params.compare.margin):
-            lowered = f"the last half of the trials lowered the expected best loss of {_words(richer)}"
-            flags.append(f"budget-limited: {lowered} by {-percent(-gain):.1f} %")
+    moved, points = budget.late_gain(params, designs[arm], designs[reference]), params.budget.points
+    if moved is not None and abs(moved) > math.log1p(params.compare.margin):
+        between = f"between {points // 2} and {points} trials of random search"
+        flags.append(f"budget-limited: the effect still moves by {percent(moved):+.1f} % {between}")
     for each in (arm, reference):
         counts = ends[ends["arm"] == each].groupby("knob", sort=False).size()
         flags += [
@@ -279,8 +275,9 @@ def _flat(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _arms(
-    params: "Params", records: Records, ends: pd.DataFrame, curves: Mapping[str, list[float] | None]
+    params: "Params", records: Records, ends: pd.DataFrame, designs: Mapping[str, Design]
 ) -> list[dict[str, Any]]:
+    trials = tables.trials(records)
     return [
         {
             "arm": arm,
@@ -289,7 +286,8 @@ def _arms(
             "n_trials": tuned["n_trials"],
             "winners": [{"study": study["study"], **study["best"]} for study in tuned["studies"]],
             "on_boundary": sorted(ends.loc[ends["arm"] == arm, "knob"].unique().tolist()),
-            "expected_best": curves[arm],
+            "running_best": running_best(trials[trials["arm"] == arm]),
+            **budget.curves(params, designs[arm]),
             **{name: records["train"][arm][name] for name in ("validation_loss", "test_loss", "test_accuracy")},
         }
         for arm, tuned in records["tune"].items()

@@ -1,14 +1,42 @@
 """The links against the penalty's strength: means and intervals over seeds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from svvr.judge.statistics import CONFIDENCE, mean_interval
 from svvr.links import MEASURED
 
+if TYPE_CHECKING:
+    from svvr.core.params import DoseResponse
+
 FIGURES = ("validation_loss", "test_loss", *(link.name for link in MEASURED))
+
+
+def record(runs: Sequence[Mapping[str, Any]], settings: "DoseResponse") -> dict[str, Any]:
+    """Gather the runs by setting.
+
+    Args:
+        runs: records with `lr`, `weight_decay`, `strength`, `seed` and the figures; see `curves`.
+        settings: of the stage.
+
+    Returns:
+        Of the first setting `lr`, `weight_decay`, `strengths`, `n_seeds`, its `curves` and `runs`; and the same of each
+        further one in the list `others`.
+    """
+    first, *others = (
+        {
+            **setting.model_dump(),
+            "strengths": list(settings.strengths),
+            "n_seeds": settings.seeds,
+            **curves(own, settings.strengths),
+            "runs": own,
+        }
+        for setting in settings.settings
+        for own in [[run for run in runs if setting.model_dump().items() <= run.items()]]
+    )
+    return {**first, "others": others}
 
 
 def curves(runs: Sequence[Mapping[str, Any]], strengths: Sequence[float]) -> dict[str, dict[str, list[float | None]]]:

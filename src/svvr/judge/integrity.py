@@ -50,6 +50,32 @@ def check(params: "Params", records: Records, test_losses: Losses, contrasts: Se
         _check_losses(arm, record["test_losses"][0], runs[runs["arm"] == arm], test_losses[arm])
 
 
+def check_design(params: "Params", design: pd.DataFrame, contrasts: Sequence[tuple[str, str]]) -> None:
+    """Refuse runs of the random design that are not those of params, or not paired between arms.
+
+    Args:
+        params: `budget` is read.
+        design: as from `tables.design`.
+        contrasts: (arm, reference), which must share points and seeds.
+
+    Raises:
+        ValueError: naming the arms, and the first run that differs.
+    """
+    settings = params.budget
+    expected = settings.replicates * settings.points * settings.seeds
+    for arm, n in design.groupby("arm", sort=False).size().items():
+        if n != expected:
+            raise ValueError(f"budget record of arm {arm}: got {n} runs, expected {expected} as in params")
+    key = ["replicate", "point", "seed", "lr"]  # every arm tunes lr
+    for pair in contrasts:
+        one, other = (design.loc[design["arm"] == arm, key] for arm in pair)
+        both = one.merge(other, on=key, how="outer", indicator=True)
+        for row in both[both["_merge"] != "both"].to_dict("records")[:1]:
+            where = f"replicate {row['replicate']}, point {row['point']}, seed {row['seed']}, lr {row['lr']:g}"
+            owner = pair[row["_merge"] == "right_only"]
+            raise ValueError(f"budget records of {pair[0]} and {pair[1]}: {where} is in {owner} alone, expected pairs")
+
+
 def check_pairing(runs: pd.DataFrame, arm: str, reference: str) -> None:
     """Refuse runs that are not paired: the same seeds in the same studies, from the same initial weights.
 

@@ -49,10 +49,35 @@ class Contrast(Schema):
 
 
 class ComparedArm(Schema):
-    """One arm of the summary."""
+    """One arm of the summary, with its curves against the number of trials; None where failed runs leave a gap."""
 
     arm: str
-    expected_best: list[float] | None
+    running_best: list[float | None]
+    expected_best: list[float | None]
+    expected_test_loss: list[float | None]
+
+
+class BudgetPoint(Schema):
+    """A contrast at a budget, by random search; without an effect where runs failed."""
+
+    arm: str
+    reference: str
+    n_trials: Annotated[int, Field(ge=1)]
+    effect_percent: float | None
+    equivalence_ci_low: float | None
+    equivalence_ci_high: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+class BudgetVerdict(BudgetPoint):
+    """The verdict on a contrast at a budget."""
+
+    label: str
+    verdict: Verdict
+    reason: str | None
+    replicates_needed: Count | None
+    decided_from: Count | None
 
 
 class Summary(Schema):
@@ -61,6 +86,8 @@ class Summary(Schema):
     overall: list[str]
     arms: list[ComparedArm]
     contrasts: list[Contrast]
+    budget: list[BudgetPoint]
+    budget_verdicts: list[BudgetVerdict]
 
 
 class DoseCurve(Schema):
@@ -71,10 +98,11 @@ class DoseCurve(Schema):
     ci_high: list[float | None]
 
 
-class DoseResponse(Schema):
-    """`metrics/dose_response.json`."""
+class DoseSetting(Schema):
+    """One setting of the dose-response."""
 
     lr: Positive
+    weight_decay: NonNegative
     strengths: Annotated[list[NonNegative], Field(min_length=1)]
     n_seeds: Count
     validation_loss: DoseCurve
@@ -93,6 +121,12 @@ class DoseResponse(Schema):
         return self
 
 
+class DoseResponse(DoseSetting):
+    """`metrics/dose_response.json`: the first setting, and the further ones."""
+
+    others: list[DoseSetting]
+
+
 class ReplicatedRun(Schema):
     """One run of a row."""
 
@@ -103,7 +137,7 @@ class Row(Schema):
     """One row of the replication."""
 
     row: Annotated[str, Field(min_length=1)]
-    published: Positive
+    published: Positive | None
     runs: Annotated[list[ReplicatedRun], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -179,6 +179,36 @@ class Training(Schema):
     runs: Annotated[list[FinalRun], Field(min_length=1)]
 
 
+class DesignRun(Schema):
+    """One run of the random design; a failed one has no losses."""
+
+    replicate: Count
+    point: Count
+    seed: Count
+    lr: Positive
+    strength: NonNegative
+    weight_decay: NonNegative
+    state: State
+    validation_loss: Positive | None
+    test_loss: Positive | None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("validation_loss", "test_loss"):
+            if (getattr(self, name) is None) != (self.state == "failed"):
+                raise refusal(getattr(self, name), f"what belongs to the state {self.state!r}", name)
+        return self
+
+
+class Budget(Schema):
+    """`metrics/budget/ARM.json`."""
+
+    arm: str
+    penalty: str
+    selection: str
+    runs: Annotated[list[DesignRun], Field(min_length=1)]
+
+
 class Layer(Schema):
     """One layer's spectrum."""
 
@@ -229,4 +259,9 @@ class Diagnosis(Schema):
         return self
 
 
-KINDS: dict[str, type[Schema]] = {"tune": Tuning, "train": Training, "diagnose": Diagnosis}
+KINDS: dict[str, type[Schema]] = {
+    "tune": Tuning,
+    "train": Training,
+    "budget": Budget,
+    "diagnose": Diagnosis,
+}

@@ -67,10 +67,12 @@ def verdict(study_effects: Sequence[float], margin: float, equivalence_level: fl
     if len(study_effects) < MIN_STUDIES:
         return "no verdict"
     inner, outer = (mean_interval(study_effects, each) for each in (equivalence_level, level))
-    return _decide(inner, outer, math.log1p(margin))
+    return decide(inner, outer, margin)
 
 
-def _decide(inner: tuple[float, float, float], outer: tuple[float, float, float], bound: float) -> str:
+def decide(inner: tuple[float, float, float], outer: tuple[float, float, float], margin: float) -> str:
+    """Apply the rule of `verdict` to a mean with its two intervals (mean, low, high), equivalence's first."""
+    bound = math.log1p(margin)
     if -bound < inner[1] and inner[2] < bound:
         return "not supported"
     if outer[2] < 0:
@@ -89,16 +91,17 @@ def studies_needed(study_effects: Sequence[float], margin: float, equivalence_le
     for n in range(MIN_STUDIES, MAX_STUDIES_NEEDED + 1):
         inner, outer = (half_width(sd, n, each) for each in (equivalence_level, level))
         ends = (mean, mean - inner, mean + inner), (mean, mean - outer, mean + outer)
-        if _decide(*ends, math.log1p(margin)) != "inconclusive":
+        if decide(*ends, margin) != "inconclusive":
             return n
     return None
 
 
-def given_these_winners(pairs: Floats) -> dict[str, float]:
+def given_these_winners(pairs: Floats, root: int) -> dict[str, float]:
     """Judge all pairs as if the winners were fixed; this ignores that tuning is random, and never decides.
 
     Args:
         pairs: (n,) differences of logarithms, n >= 2.
+        root: seed of the experiment, from which the sign flips' stream derives.
 
     Returns:
         `p_better`, the share of pairs in which the arm's figure is the lower one, ties counting half; and the two-sided
@@ -109,7 +112,7 @@ def given_these_winners(pairs: Floats) -> dict[str, float]:
         return {**better, "paired_t_p": 1.0, "wilcoxon_p": 1.0, "sign_flip_p": 1.0}
     sd = float(pairs.std(ddof=1))
     t = math.inf if sd == 0 else float(pairs.mean()) / (sd / math.sqrt(len(pairs)))
-    signs = np.random.default_rng(derive("sign_flip", len(pairs))).choice([-1.0, 1.0], (N_SIGN_FLIPS, len(pairs)))
+    signs = np.random.default_rng(derive(root, "sign_flip", len(pairs))).choice([-1.0, 1.0], (N_SIGN_FLIPS, len(pairs)))
     extreme = np.abs(signs @ pairs) >= abs(float(pairs.sum())) * (1 - 1e-12)
     return {
         **better,
@@ -117,33 +120,6 @@ def given_these_winners(pairs: Floats) -> dict[str, float]:
         "wilcoxon_p": float(stats.wilcoxon(pairs).pvalue),
         "sign_flip_p": (1 + float(extreme.sum())) / (1 + N_SIGN_FLIPS),  # the observed signs are one of the flips
     }
-
-
-def expected_best(losses: Sequence[float | None]) -> list[float | None]:
-    """Return the expected lowest loss of n of the trials, for n = 1 up to all of them.
-
-    The unbiased form: the mean over all subsets of n trials, without replacement. A failed trial (None) uses up its
-    place in the budget; subsets of failed trials alone have no lowest loss and are left out.
-
-    Args:
-        losses: (N,) objectives in any order, nats.
-
-    Returns:
-        (N,) expectations, None where no trial is complete.
-
-    Source: Tang et al. 2020 (arXiv 2004.05325), after Dodge et al. 2019 (arXiv 1909.03004).
-    """
-    complete = sorted(loss for loss in losses if loss is not None)
-    N, failed = len(losses), len(losses) - len(complete)
-    if not complete:
-        return [None] * N
-    curve: list[float | None] = []
-    for n in range(1, N + 1):
-        # the i-th lowest is the best of a subset if the other n - 1 come from the N - 1 - i above it
-        counts = [math.comb(N - 1 - i, n - 1) for i in range(len(complete))]
-        total = math.comb(N, n) - math.comb(failed, n)
-        curve.append(math.fsum(loss * (count / total) for loss, count in zip(complete, counts, strict=True)))
-    return curve
 
 
 def sampling_error(arm: Floats, reference: Floats) -> float:

@@ -88,6 +88,35 @@ class Result:
         return float(self.test_hits.mean()) if known else None
 
 
+@dataclass(frozen=True)
+class Score:
+    """The losses of a finished run in nats, None where it failed.
+
+    Attributes:
+        validation_loss: at the selected epoch.
+        test_loss: at the same epoch.
+    """
+
+    validation_loss: float | None
+    test_loss: float | None
+
+    @classmethod
+    def of(cls, run: Run, result: Result) -> "Score":
+        """Return the losses of a run under its selection rule."""
+        return cls(result.validation_loss(run.selection), result.test_loss)
+
+    def arrays(self) -> Arrays:
+        """Return both losses in one array, NaN for None."""
+        return {
+            "losses": np.array([np.nan if each is None else each for each in (self.validation_loss, self.test_loss)])
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Score":
+        """Return the losses that the array was made of."""
+        return cls(*map(finite_or_none, arrays["losses"]))
+
+
 def selected_epoch(validation_loss: npt.ArrayLike, rule: str) -> int:
     """Return the epoch (from 1) that counts under a selection rule.
 
@@ -122,9 +151,11 @@ def record(run: Run, result: Result) -> dict[str, Any]:
 
 
 def dose_record(run: Run, result: Result) -> dict[str, Any]:
-    """Describe a run of the dose-response: strength, seed, state, and its losses under the selection rule in nats."""
+    """Describe a run of the dose-response: its knobs, seed, state, and losses under the selection rule in nats."""
     return {
         "strength": run.strength,
+        "lr": run.lr,
+        "weight_decay": run.weight_decay,
         "seed": run.seed,
         "state": "complete" if result.complete else "failed",
         "validation_loss": result.validation_loss(run.selection),

@@ -15,7 +15,7 @@ from svvr import penalties
 from svvr.core.files import Arrays, array_hash
 from svvr.core.seeds import derive
 from svvr.learn import adam, model
-from svvr.learn.result import Result, selected_epoch
+from svvr.learn.result import Result, Score, selected_epoch
 from svvr.learn.spec import Run
 
 TEST_CHUNK = 2000  # examples of the test split that are evaluated at once
@@ -42,6 +42,11 @@ def train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     torch.set_num_threads(1)
     with torch.no_grad():
         return _train(runs, data)
+
+
+def score(runs: Sequence[Run], data: Arrays) -> list[Score]:
+    """Train runs and keep their losses alone; see `train`."""
+    return [Score.of(run, result) for run, result in zip(runs, train(runs, data), strict=True)]
 
 
 def initial_parameters(runs: Sequence[Run], data: Arrays) -> Tensor:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from svvr.core.files import Arrays
 from svvr.core.seeds import derive
-from svvr.learn.result import RULES, Result
+from svvr.learn.result import RULES, Result, Score
 from svvr.learn.spec import Run
-from svvr.learn.train import train
+from svvr.learn.train import score, train
 from svvr.run import code
 from svvr.run.evaluate import Session, Work
 
@@ -24,6 +24,7 @@ def _code(run: Run) -> tuple[str, ...]:
 
 
 WORK = Work(train, Result, _code, Run.stackable)
+SCORE = Work(score, Score, _code, Run.stackable)  # where nothing but the losses is wanted
 
 
 def losses_of(params: "Params", penalty: str, session: Session, data: Arrays) -> Callable[[Asked], list[Losses]]:
@@ -66,7 +67,7 @@ def replication(params: "Params") -> dict[str, list[Run]]:
     penalised = replace(
         plain, lr=settings.regularized.lr, penalty="sv_variance", strength=settings.regularized.strength
     )
-    seeds = [derive("replicate", index) for index in range(settings.seeds)]
+    seeds = [derive(params.seed, "replicate", index) for index in range(settings.seeds)]
     return {
         "baseline": [replace(plain, seed=seed) for seed in seeds],
         "regularized_fresh": [replace(penalised, seed=seed) for seed in seeds],
@@ -75,11 +76,12 @@ def replication(params: "Params") -> dict[str, list[Run]]:
 
 
 def doses(params: "Params") -> list[Run]:
-    """Return the runs of the dose-response, strength by strength and seed by seed."""
+    """Return the runs of the dose-response: setting by setting, strength by strength, on the same seeds."""
     settings = params.dose_response
-    seeds = [derive("dose_response", index) for index in range(settings.seeds)]
+    seeds = [derive(params.seed, "dose_response", index) for index in range(settings.seeds)]
     return [
-        Run.of(params, "sv_variance" if strength else "none", {"lr": settings.lr, "strength": strength}, seed)
+        Run.of(params, "sv_variance" if strength else "none", {**setting.model_dump(), "strength": strength}, seed)
+        for setting in settings.settings
         for strength in settings.strengths
         for seed in seeds
     ]

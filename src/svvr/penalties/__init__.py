@@ -47,7 +47,8 @@ def gradient(name: str) -> Callable[[Tensor], Tensor]:
             return _checked(name, W, compute(W))
         result = torch.full_like(W, torch.nan)
         if finite.any():
-            result[finite] = _checked(name, W[finite], compute(W[finite]))
+            kept = W[finite]
+            result[finite] = _checked(name, kept, compute(kept))
         return result
 
     return of_finite

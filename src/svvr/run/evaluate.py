@@ -22,6 +22,7 @@ import numpy as np
 
 from svvr.core.files import Arrays, RecordError, array_hash
 from svvr.run import cache, code
+from svvr.run.cores import n_workers
 from svvr.run.lifetime import when_orphaned
 from svvr.run.platform import platform
 from svvr.run.progress import Progress
@@ -103,7 +104,7 @@ def compute(name: str, units: Sequence[U], work: Work[U, R], data: Arrays) -> li
 
 @contextmanager
 def workers() -> Iterator[Executor]:
-    """Open the executor: a process for each processor, or a Dask cluster.
+    """Open the executor: a process for each core that may be used (see `cores.n_workers`), or a Dask cluster.
 
     Processes rather than threads: a step is some hundred small operations, and threads would wait for each other's
     interpreter between them.
@@ -111,13 +112,17 @@ def workers() -> Iterator[Executor]:
     The scheduler's address is taken from the environment variable SVVR_SCHEDULER (`tcp://host:port`).
 
     Raises:
-        ConnectionError: where the cluster cannot be used or is lost; see `svvr.run.cluster.connect`.
+        ConnectionError: where the cluster cannot be used or is lost (see `svvr.run.cluster.connect`), or there is no
+            shared memory for worker processes.
     """
     address = os.environ.get("SVVR_SCHEDULER")
     if not address:
         method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
-        pool = ProcessPoolExecutor(os.cpu_count(), context, initializer=_serve, initargs=(os.getpid(),))
+        try:
+            pool = ProcessPoolExecutor(n_workers(), context, initializer=_serve, initargs=(os.getpid(),))
+        except (OSError, ImportError) as error:
+            raise ConnectionError(f"workers: got no shared memory ({error}), expected a usable /dev/shm") from None
         try:
             yield pool
         finally:
@@ -168,9 +173,9 @@ def evaluate(
     if results:
         finished(len(results))
     missing = [index for index in range(len(units)) if index not in results]
-    n_workers = getattr(executor, "n_workers", os.cpu_count() or 1) if missing else 1
+    n = (getattr(executor, "n_workers", None) or n_workers()) if missing else 1
     futures: dict[Future[list[R]], list[int]] = {}
-    for indices in _chunks(units, missing, work, n_workers):
+    for indices in _chunks(units, missing, work, n):
         futures[executor.submit(work.compute, [units[i] for i in indices], data)] = indices
     for future in as_completed(futures):
         for index, result in zip(futures[future], future.result(), strict=True):
@@ -185,14 +190,14 @@ def evaluate(
     return [results[index] for index in range(len(units))]
 
 
-def _chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n_workers: int) -> list[list[int]]:
+def _chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n: int) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = {}
     for index in missing:
         groups.setdefault(work.stackable(units[index]), []).append(index)
     chunks = []
     for group in groups.values():
-        rounds = -(-len(group) // (work.chunk * n_workers))
-        size = -(-len(group) // (rounds * n_workers))  # as many chunks for every worker, as even as can be
+        rounds = -(-len(group) // (work.chunk * n))
+        size = -(-len(group) // (rounds * n))  # as many chunks for every worker, as even as can be
         chunks += [group[start : start + size] for start in range(0, len(group), size)]
     return chunks
 

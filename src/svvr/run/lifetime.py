@@ -7,15 +7,21 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+# What ties an OpenMP program to certain cores: torch reads it as it is loaded, and forked workers would share a core.
+PINS = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+
 
 def begin(name: str) -> None:
     """Make this process a stage's: call it first of all, before imports that take a second.
 
-    SIGINT and SIGTERM end it with a line and status 128 + signal; so does the death of the parent.
+    SIGINT and SIGTERM end it with a line and status 128 + signal; so does the death of the parent. What would pin its
+    workers to one core is dropped from the environment.
 
     Args:
         name: of the stage; with `@ARM` where dvc says so in DVC_STAGE.
     """
+    for pin in PINS:
+        os.environ.pop(pin, None)
     said = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
     end_on_signals(said if said.partition("@")[0] == name else name)
     when_orphaned(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -1,10 +1,11 @@
 """On what a result was computed."""
 
 import importlib.metadata
-import os
 import platform as system
 
 import torch
+
+from svvr.run.cores import n_workers
 
 
 def platform() -> dict[str, str]:
@@ -24,6 +25,6 @@ def describe() -> dict[str, list[dict[str, str | int]]]:
         **platform(),
         **{name: importlib.metadata.version(name) for name in ("optuna", "mnist1d")},
         "machine": system.machine(),
-        "workers": os.cpu_count() or 1,
+        "workers": n_workers(),
     }
     return {"provenance": [facts]}

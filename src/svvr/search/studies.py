@@ -31,11 +31,14 @@ def sampler(name: str, seed: int, startup_trials: int) -> optuna.samplers.BaseSa
     raise ValueError(f"tuning.sampler: got {name!r}, expected tpe or random")
 
 
-def tune(arm: str, ranges: Ranges, settings: "Tuning", selection: str, evaluate: Evaluate) -> list[dict[str, Any]]:
+def tune(
+    root: int, arm: str, ranges: Ranges, settings: "Tuning", selection: str, evaluate: Evaluate
+) -> list[dict[str, Any]]:
     """Run an arm's independent studies in lockstep.
 
     Args:
-        arm: its name; sampler seeds derive from it and the study.
+        root: seed of the experiment.
+        arm: its name; sampler seeds derive from root, arm and study.
         ranges: knob -> (low, high) of its log-uniform range.
         settings: the budget and the sampler.
         selection: the rule whose losses make the objective.
@@ -52,10 +55,12 @@ def tune(arm: str, ranges: Ranges, settings: "Tuning", selection: str, evaluate:
         knob: optuna.distributions.FloatDistribution(low, high, log=True) for knob, (low, high) in ranges.items()
     }
     searches = [
-        optuna.create_study(sampler=sampler(settings.sampler, derive("sampler", arm, study), settings.startup_trials))
+        optuna.create_study(
+            sampler=sampler(settings.sampler, derive(root, "sampler", arm, study), settings.startup_trials)
+        )
         for study in range(settings.studies)
     ]
-    seeds = [tuning_seeds(study, settings.seeds_per_trial) for study in range(settings.studies)]
+    seeds = [tuning_seeds(root, study, settings.seeds_per_trial) for study in range(settings.studies)]
     records: list[list[dict[str, Any]]] = [[] for _ in searches]
     for start in range(0, settings.trials, settings.batch):
         n = min(settings.batch, settings.trials - start)

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from svvr import tables
-from svvr.judge.statistics import mean_interval
+from svvr.judge.statistics import CONFIDENCE, mean_interval
 from svvr.links import GENERALISATION, LINKS, MEASURED
 from svvr.tables import KNOBS, RUN, Record, Source
 
-CONFIDENCE = 0.95
 QUANTILES = 0.1, 0.9
 BEFORE = "before training"  # stands where an arm stands
 TRIAL, WINNER, ABOVE = "trial", "a study's winner", "above the range, or failed"

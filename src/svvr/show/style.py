@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import textwrap
@@ -106,9 +107,9 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     Args:
         arms: all arms of the comparison in their order, so that a figure of some of them colours them as the others.
     """
-    unknown = [arm for arm in dict.fromkeys(arms) if arm not in ARMS]
-    further = {arm: FURTHER[i % len(FURTHER)] for i, arm in enumerate(unknown)}
-    return {arm: ARMS.get(arm) or further[arm] for arm in dict.fromkeys(arms)}
+    named = list(dict.fromkeys(arms))
+    further = dict(zip((arm for arm in named if arm not in ARMS), itertools.cycle(FURTHER), strict=False))
+    return {arm: ARMS.get(arm) or further[arm] for arm in named}
 
 
 def with_failures(arm: str, n: int, failed: int) -> str:

@@ -66,6 +66,19 @@ def needed(contrast: Record, about: str = "about ", more: str = "more than ") ->
     return f"{about}{studies} studies" if studies else f"{more}1000 studies"
 
 
+def with_sentences(found: Record, listed: Sequence[tuple[str, str]], trials: int) -> dict[str, Any]:
+    """Return a summary with a `sentence` in each contrast, and with `overall` before its arms and contrasts.
+
+    Args:
+        found: the comparison, flat figures first, then `arms` and `contrasts`.
+        listed: (arm, reference) in params.
+        trials: the tuning budget.
+    """
+    flat = {key: value for key, value in found.items() if key not in ("arms", "contrasts")}
+    contrasts = [{**entry, "sentence": sentence(entry, trials)} for entry in found["contrasts"]]
+    return {**flat, "overall": overall(contrasts, listed, trials), "arms": found["arms"], "contrasts": contrasts}
+
+
 def sentence(contrast: Record, trials: int) -> str:
     """Say a contrast in one sentence.
 

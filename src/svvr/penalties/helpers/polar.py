@@ -1,17 +1,17 @@
 """Polar factor: U Vh of W = U diag(s) Vh, the matrix with orthonormal columns (rows, if those are fewer) nearest to W.
 
-Accuracy in float32: the distance from the exact factor (Frobenius norm, over the root of the number of singular values,
-which is up to 256) is below 2e-6 where s_1 / s_n is 10 or less, and below 2e-5 whatever it is; from a decomposition in
-float32 it grows with s_1 / s_n. In float64 a decomposition gives the factor. On one thread a matrix has the same result,
-bit for bit, alone and in any stack.
+Accuracy in float32, for n <= 256 singular values: the distance from the exact factor, in the Frobenius norm over the
+root of n, is below 2e-6 where s_1 / s_n is 10 or less, and below 2e-5 whatever it is; a decomposition in float32 may
+lose a digit with each factor of 10. In float64 a decomposition gives the factor. On one thread a matrix has the same
+result, bit for bit, alone and in any stack.
 
 Method: Newton's step X <- (c X + (c X)^-T) / 2, with the pseudo-inverse where W is tall, maps a singular value s to
 (c s + 1 / (c s)) / 2. So all lie in [1, L], with L known from norms, and after a division by L in [1 / L, 1]. Odd
 polynomials X <- a X + X (b X'X + c (X'X)^2), matrix products alone, bring these to 1: each of them is the one that
 stays nearest to 1 on what the one before it has left. A matrix that is out of reach is decomposed, in float64.
 
-Source: Higham, Functions of Matrices (SIAM 2008), section 8.6 (Newton's step, its scaling c by norms); Amsel et al. 2025
-    (arXiv 2505.16932), theorem 3.1 (the best composition of polynomials).
+Source: Higham, Functions of Matrices (SIAM 2008), section 8.6 (Newton's step, its scaling c by norms);
+    Amsel et al. 2025 (arXiv 2505.16932), theorem 3.1 (the best composition of polynomials).
 """
 
 import math
@@ -85,7 +85,7 @@ def polar_factor(W: Tensor) -> Tensor:
     if n <= SMALL:
         return _few(flat).view(W.shape)
     compute = _tall if m > n else _square
-    Q = compute(flat) if n <= STACKED else torch.cat([compute(each) for each in flat.split(1)])
+    Q = compute(flat) if n <= STACKED else torch.cat([compute(each) for each in torch.split(flat, 1)])
     # a common factor near 1 would weigh most where the singular values are nearly equal
     Q.mul_(math.sqrt(n) / matrix_norm(Q, keepdim=True))
     return Q.view(W.shape)

@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from svvr import tables
+from svvr.judge.statistics import CONFIDENCE
 from svvr.show import bands, style, words
 from svvr.tables import Source
 
@@ -28,7 +29,7 @@ def draw(source: Source) -> Figure:
         handles.append(line)
     style.whole_numbers(ax, "epoch (number)")
     ax.set_ylabel(style.VALIDATION)
-    ax.set_title(f"Mean and {words.confidence(bands.CONFIDENCE)} interval of {_count(source)} per arm")
+    ax.set_title(f"Mean and {words.confidence(CONFIDENCE)} interval of {_count(source)} per arm")
     style.legend(figure, handles)
     return figure
 

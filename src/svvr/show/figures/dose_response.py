@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from svvr.judge.statistics import CONFIDENCE
 from svvr.show import bands, style, words
 from svvr.tables import Record
 
@@ -35,7 +36,7 @@ def draw(record: Record) -> Figure:
     own: dict[str, Any] = {"marker": "o", "markersize": 4}
     handles = [Line2D([], [], color=c, label=style.DOSES[name], **own) for name, c in style.QUANTITIES.items()]
     style.legend(figure, [*handles, Line2D([], [], color="0.5", linestyle=":", label="level at strength 0")])
-    seeds, interval = words.counted("seed", [record["n_seeds"]]), f"{words.confidence(bands.CONFIDENCE)} interval"
+    seeds, interval = words.counted("seed", [record["n_seeds"]]), f"{words.confidence(CONFIDENCE)} interval"
     figure.suptitle(f"Mean and {interval} over {seeds}, learning rate {record['lr']:.3g} per step")
     return figure
 

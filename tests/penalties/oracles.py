@@ -1,0 +1,30 @@
+"""Matrices to compute on, and what a decomposition in float64 says of them."""
+
+import torch
+from torch import Tensor
+
+
+def matrices(*shape: int, seed: int = 0) -> Tensor:
+    """Draw standard normal matrices in float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_singular_values(s: Tensor, m: int, n: int) -> Tensor:
+    """Draw matrices (K, m, n) in float32 with the singular values s (K, min(m, n))."""
+    U, _, Vh = torch.linalg.svd(matrices(len(s), m, n), full_matrices=False)
+    return ((U * s[:, None, :]) @ Vh).float()
+
+
+def variance(W: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the variance of the singular values and its gradient, by autograd through a decomposition."""
+    with torch.enable_grad():
+        leaf = W.double().detach().requires_grad_()
+        value = torch.linalg.svdvals(leaf).var(-1)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach(), gradient
+
+
+def relative_error(got: Tensor, expected: Tensor) -> float:
+    """Return the largest distance of a matrix of a stack from the expected one, over that one's norm."""
+    norms = torch.linalg.matrix_norm(got.double() - expected) / torch.linalg.matrix_norm(expected)
+    return float(norms.max())
