@@ -30,7 +30,7 @@ def main(params: Params) -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--show"]:
         try:
-            sys.stdout.write(words.verdict_table(schemas.read(SUMMARY, results.Summary)) + "\n")
+            stage.answer("compare", words.verdict_table(schemas.read(SUMMARY, results.Summary)))
         except files.RecordError as error:
             sys.exit(f"compare: {error}")
     else:

@@ -38,7 +38,9 @@ def test_measurements_are_averaged_over_the_runs_that_have_them() -> None:
     assert summaries.of_measurements(runs[1:2], ["smoothness"]) == {"n_runs": 1, "smoothness": None}
 
 
-@pytest.mark.parametrize("path", schemas.paths(made.METRICS), ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize(
+    "path", schemas.paths(made.METRICS, "tune", "train", "diagnose"), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 def test_the_committed_figures_are_those_of_the_committed_rows(path: Path) -> None:
     record = read_json(path)
     kind = path.parent.name

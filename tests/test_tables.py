@@ -24,18 +24,23 @@ RECORDS: made.Records = {
     },
     "train": {
         "a": {"runs": [made.final_run(0, 7, 1.5), made.final_run(0, 8, None)]},
-        "b": {"runs": [made.final_run(0, 8, 1.25, strength=0.1), made.final_run(0, 7, 2.5, strength=0.1)]},
+        "b": {"runs": [made.final_run(0, 8, 1.25, strength=0.1), made.final_run(0, 7, 2.5, strength=0.1),
+                       made.final_run(1, 7, 1.0)]},
+    },
+    "budget": {
+        "a": {"runs": [made.design_run(0, 2, seed, (1.5, 1.25)) for seed in (5, 3)]},
+        "b": {"runs": [made.design_run(0, 2, 5, (None, None), strength=0.1), made.design_run(1, 2, 9, (1.0, 2.0))]},
     },
     "diagnose": {
         "a": {"runs": [made.diagnosed_run(0, 7, 0.5), made.diagnosed_run(0, 8, None)]},
         "b": {"runs": [made.diagnosed_run(0, 7, 0.75, [0.25])]},
     },
-}
+}  # fmt: skip
 NO_RUNS: made.Records = {
-    "tune": {"a": {"studies": []}}, "train": {"a": {"runs": []}}, "diagnose": {"a": {"runs": []}},
+    kind: {"a": {"studies" if kind == "tune" else "runs": []}} for kind in RECORDS
 }  # fmt: skip
 FRAMES: list[Callable[[Any], pd.DataFrame]] = [
-    tables.runs, tables.curves, tables.trials, tables.spectra, tables.quantities, tables.evenness,
+    tables.runs, tables.curves, tables.trials, tables.design, tables.spectra, tables.quantities, tables.evenness,
 ]  # fmt: skip
 CURVES = ["train_loss", "validation_loss", "validation_accuracy", "gradient_norm_mean", "gradient_norm_sd"]
 
@@ -60,6 +65,7 @@ def test_runs() -> None:
         ["a", 0, 8, "hash8", "failed", None, 0.01, 0.0, 0.0, None, None],
         ["b", 0, 8, "hash8", "complete", 2, 0.01, 0.1, 0.0, 1.25, 0.5],
         ["b", 0, 7, "hash7", "complete", 2, 0.01, 0.1, 0.0, 2.5, 0.5],
+        ["b", 1, 7, "hash7", "complete", 2, 0.01, 0.0, 0.0, 1.0, 0.5],
     ]
 
 
@@ -72,7 +78,7 @@ def test_curves() -> None:
         ["a", 0, 8, 1, *5 * [2.0], None],
         ["a", 0, 8, 2, *5 * [None], 0.5],
     ]
-    assert len(frame) == 8 and frame.dtypes[4:].eq("float64").all()
+    assert len(frame) == 10 and frame.dtypes[4:].eq("float64").all()
 
 
 def test_trials() -> None:
@@ -82,6 +88,15 @@ def test_trials() -> None:
         ["a", 0, 1, "failed", None, False, 0.2, None, None],
         ["b", 3, 0, "complete", 1.0, True, 0.1, 2.0, None],
         ["b", 3, 1, "complete", 1.0, False, 0.1, None, None],
+    ]
+
+
+def test_design() -> None:
+    assert rows(tables.design(RECORDS)) == [
+        ["a", 0, 2, 5, 0, 0.01, 0.0, 0.0, "complete", 1.5, 1.25],
+        ["a", 0, 2, 3, 1, 0.01, 0.0, 0.0, "complete", 1.5, 1.25],
+        ["b", 0, 2, 5, 0, 0.01, 0.1, 0.0, "failed", None, None],
+        ["b", 1, 2, 9, 0, 0.01, 0.0, 0.0, "complete", 1.0, 2.0],
     ]
 
 
@@ -103,12 +118,13 @@ def test_quantities_are_the_logarithms_of_every_run_and_link() -> None:
         ["a", 0, 8, "hash8", "generalisation", None],
         ["b", 0, 8, "hash8", "generalisation", np.log(1.25)],
         ["b", 0, 7, "hash7", "generalisation", np.log(2.5)],
+        ["b", 1, 7, "hash7", "generalisation", 0.0],
     ]
     for link in made.LINKS:
         assert rows(frame[frame["link"] == link]) == [
             ["a", 0, 7, "hash7", link, 0.5], ["a", 0, 8, "hash8", link, None], ["b", 0, 7, "hash7", link, 0.75],
         ]  # fmt: skip
-    assert len(frame) == 4 + 3 * 3
+    assert len(frame) == 5 + 3 * 3
 
 
 def test_evenness_is_the_mean_over_layers_of_the_logarithm() -> None:

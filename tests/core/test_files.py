@@ -40,7 +40,8 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, record: dict[
 
 def test_a_curve_is_one_line_and_so_is_a_row(tmp_path: Path) -> None:
     files.write_json(
-        tmp_path / "a.json", {"runs": [{"loss": [1.5, None]}, {"loss": []}], "none": {}, "pairs": [[1, 2]], "rows": [{"a": 1, "b": None}]}
+        tmp_path / "a.json",
+        {"runs": [{"loss": [1.5, None]}, {"loss": []}], "none": {}, "pairs": [[1, 2]], "rows": [{"a": 1, "b": None}]},
     )
     assert (tmp_path / "a.json").read_text() == (
         '{\n "runs": [\n  {\n   "loss": [1.5, null]\n  },\n  {\n   "loss": []\n  }\n ],\n "none": {},\n'

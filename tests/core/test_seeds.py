@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svvr.core.seeds import derive, final_seeds, tuning_seeds
+from svvr.core.seeds import budget_seeds, derive, final_seeds, tuning_seeds
 
 names = st.lists(st.one_of(st.text(), st.integers()), min_size=1, max_size=4)
 
@@ -35,7 +35,7 @@ def test_a_stream_without_a_proper_name_is_refused(bad: tuple[object, ...]) -> N
         derive(*bad)  # type: ignore[arg-type]
 
 
-def test_final_seeds_are_disjoint_from_tuning_seeds_and_differ_between_studies() -> None:
-    tuning = {seed for study in range(50) for seed in tuning_seeds(study, 20)}
-    final = {seed for study in range(50) for seed in final_seeds(study, 20)}
-    assert len(tuning) == len(final) == 1000 and not tuning & final
+def test_seeds_of_tuning_final_runs_and_budget_are_disjoint_and_differ_between_studies_and_roots() -> None:
+    kinds = (tuning_seeds, final_seeds, budget_seeds)
+    seeds = [seed for kind in kinds for root in (1, 2) for study in range(50) for seed in kind(root, study, 20)]
+    assert len(seeds) == len(set(seeds)) == 6000

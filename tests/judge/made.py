@@ -1,5 +1,6 @@
 """Records made by hand, each as its schema wants it, and the tools to damage them."""
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +12,16 @@ import numpy.typing as npt
 import pytest
 
 from svvr.core.files import RecordError, array_hash
-from svvr.core.params import Params, load
+from svvr.core.params import Budget, Params, load
 from svvr.judge import contrasts, schemas
 from svvr.links import MEASURED
 
 ROOT = Path(__file__).parents[2]
 METRICS = ROOT / "metrics"
-PARAMS = load(ROOT / "params.yaml")
+COMMITTED = load(ROOT / "params.yaml")
+N_TRIALS = COMMITTED.tuning.trials
+PARAMS = COMMITTED.model_copy(update={"budget": Budget(replicates=3, points=2 * N_TRIALS, seeds=2)})
+BUDGET = PARAMS.budget
 ARMS = tuple(PARAMS.arms)
 N_SEEDS = 4
 LINKS = tuple(link.name for link in MEASURED)
@@ -51,6 +55,16 @@ def final_run(number: int, seed: int, test_loss: float | None, **knobs: float) -
     }  # fmt: skip
 
 
+def design_run(
+    replicate: int, point: int, seed: int, losses: tuple[float | None, float | None], **knobs: float
+) -> dict[str, Any]:
+    """Make a run of the random design with its validation and test loss."""
+    return {
+        "replicate": replicate, "point": point, "seed": seed, "lr": 0.01, "weight_decay": 0.0, "strength": 0.0, **knobs,
+        "state": "failed" if None in losses else "complete", "validation_loss": losses[0], "test_loss": losses[1],
+    }  # fmt: skip
+
+
 def diagnosed_run(number: int, seed: int, value: float | None, variations: Sequence[float] = (0.3, 0.6)) -> Any:
     """Make a run with one figure for all links, and a layer of two singular values for each of the variations."""
     return {
@@ -67,17 +81,18 @@ def records(effects: Mapping[str, Sequence[float]] | None = None, cv: Mapping[st
     """Make the records of all arms.
 
     Args:
-        effects: arm -> the studies' log differences from a loss of 1, and from 2 in every link; 0 for other arms.
+        effects: arm -> the studies' log differences from a loss of 1, and from 2 in every link; 0 for other arms. Their
+            mean is that of each point of the random design.
         cv: arm -> factor of its singular values' coefficients of variation.
     """
     effects, cv = effects or {}, cv or {}
     n = max([len(each) for each in effects.values()] or [4])
     keys = [(s, 100 * s + seed) for s in range(n) for seed in range(N_SEEDS)]
-    made: Records = {"tune": {}, "train": {}, "diagnose": {}}
+    made: Records = {kind: {} for kind in schemas.KINDS}
     for arm, settings in PARAMS.arms.items():
         shift = effects.get(arm, [0.0] * n)
         best = {knob: 0.01 if knob == "lr" else 0.1 for knob in settings.tune}
-        trials = [trial(number, 1.0 + 0.001 * number, **best) for number in range(PARAMS.tuning.trials)]
+        trials = [trial(number, 1.0 + 0.001 * number, **best) for number in range(N_TRIALS)]
         made["tune"][arm] = {
             "arm": arm, "penalty": settings.penalty.name, "n_studies": n, "n_trials": len(trials) * n,
             "studies": [study(s, trials) for s in range(n)],
@@ -87,6 +102,14 @@ def records(effects: Mapping[str, Sequence[float]] | None = None, cv: Mapping[st
             **dict.fromkeys(("validation_loss", "test_loss"), 1.0), "test_accuracy": 0.5, "test_losses": ["ef"],
             "runs": [
                 final_run(s, seed, math.exp(shift[s] + 0.001 * (seed % 2 - 0.5)), **best) for s, seed in keys
+            ],
+        }  # fmt: skip
+        made["budget"][arm] = {
+            "arm": arm, "penalty": settings.penalty.name, "selection": PARAMS.selection,
+            "runs": [
+                design_run(r, p, 10 * r + s, (1 + 0.01 * p + 0.001 * r, math.exp(float(np.mean(shift)))),
+                           **best | {"lr": 0.01 + 0.001 * p})
+                for r, p, s in itertools.product(*map(range, (BUDGET.replicates, BUDGET.points, BUDGET.seeds)))
             ],
         }  # fmt: skip
         variations = [each * cv.get(arm, 1.0) for each in (0.3, 0.6)]

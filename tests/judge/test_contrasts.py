@@ -1,7 +1,6 @@
 """Records to verdicts: made records against numpy and scipy, and the committed ones against the committed summary."""
 
 import dataclasses
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from scipy import stats
 
 from svvr import tables
 from svvr.core.files import read_json
-from svvr.judge import contrasts, results
-from svvr.links import BY_NAME, GENERALISATION, LINKS, MEASURED
+from svvr.core.params import Params
+from svvr.judge import budget, contrasts, results
+from svvr.links import BY_NAME, GENERALISATION, LINKS, MEASURED, Link
 from tests.judge import made
 from tests.judge.made import BETTER, PARAMS
 
@@ -28,11 +28,13 @@ def contrast(result: dict[str, Any], link: str = "generalisation", number: int =
     return found[number]
 
 
-def compare(records: Any, link: Any = GENERALISATION, pair: tuple[str, str] = QUESTION) -> dict[str, Any]:
+def compare(
+    records: Any, link: Link = GENERALISATION, pair: tuple[str, str] = QUESTION, params: Params = PARAMS
+) -> dict[str, Any]:
     """Compare two arms from the tables, without the checks of whole records."""
     values = tables.quantities(records)
     pairs = tables.pairs(values, [pair])
-    return contrasts.compare(PARAMS, link, *pair, pairs[pairs["link"] == link.name], values)
+    return contrasts.compare(params, link, *pair, pairs[pairs["link"] == link.name], values)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,7 @@ def compare(records: Any, link: Any = GENERALISATION, pair: tuple[str, str] = QU
 )
 def test_each_outcome(effects: list[float], verdict: str) -> None:
     result = made.summarise(made.records({"regularized": effects}))
+    assert [len(entry["running_best"]) for entry in result["arms"]] == 4 * [made.N_TRIALS]
     results.Summary.model_validate(json.loads(json.dumps(result | {"overall": []}, allow_nan=False)))
     first = contrast(result)
     assert first["verdict"] == result["regularized_vs_baseline_verdict"] == verdict
@@ -65,10 +68,13 @@ def test_each_outcome(effects: list[float], verdict: str) -> None:
 
 @pytest.mark.parametrize("studies", [range(5), [0]])
 def test_one_seed_in_any_study_makes_a_smoke_run(studies: Sequence[int]) -> None:
-    records = made.records({"regularized": [*BETTER, -0.03]})
+    records = made.records({"regularized": [*BETTER, -0.01]})
     for record in (record for kind in ("train", "diagnose") for record in records[kind].values()):
         record["runs"] = [run for run in record["runs"] if run["study"] not in studies or run["seed"] % 100 == 0]
-    assert {entry["verdict"] for entry in made.summarise(records)["contrasts"]} == {"no verdict"}
+    found = made.summarise(records)["contrasts"]
+    assert {entry["verdict"] for entry in found} == {"no verdict"}
+    assert found[0]["n_pairs"] == (5 if len(studies) > 1 else 17)  # and each study counts as much as another:
+    assert found[0]["effect_percent"] == pytest.approx(100 * math.expm1(np.mean([*BETTER, -0.01])))
 
 
 def test_a_single_pair_has_an_effect_and_nothing_else() -> None:
@@ -121,7 +127,7 @@ def test_every_figure_of_a_contrast_by_hand() -> None:
     assert first["sampling_se_percent"] == pytest.approx(expected)
 
 
-def figures_of(records: made.Records, link: Any, arm: str) -> npt.NDArray[np.float64]:
+def figures_of(records: made.Records, link: Link, arm: str) -> npt.NDArray[np.float64]:
     """Return the logarithms (studies, seeds) that a link compares."""
     if link is GENERALISATION:
         rows = [math.log(run["test_loss"]) for run in records["train"][arm]["runs"]]
@@ -222,6 +228,14 @@ def test_a_penalty_that_changes_little_is_inactive() -> None:
     assert first["flags"] == [] and first["verdict"] == "not supported"
 
 
+@pytest.mark.parametrize("factor,inactive", [(0.901, True), (0.899, False), (1.5, True)])
+def test_the_least_activity_is_a_relative_fall(factor: float, inactive: bool) -> None:
+    evenness = tables.pairs(tables.evenness(made.records(cv={"regularized": factor})), [QUESTION])
+    assert contrasts.activity(evenness, 0.1) == {
+        "activity_percent": pytest.approx(100 * (factor - 1)), "inactive": inactive, "inactive_studies": 4 * inactive,
+    }  # fmt: skip
+
+
 def test_an_arm_without_a_penalty_has_no_activity() -> None:
     result = made.summarise(made.records(), made.comparing(contrasts=(("weight_decay", "baseline"),)))
     assert contrast(result)["inactive"] is contrast(result)["inactive_studies"] is None
@@ -249,40 +263,49 @@ def test_the_boundary_is_a_share_of_the_logarithmic_range(share: float, flagged:
     assert found[found["knob"] == "lr"].to_dict("records") == flagged * [{"arm": "baseline", "study": 1, "knob": "lr"}]
 
 
-@pytest.mark.parametrize("gain,flagged", [(0.0101, True), (0.0099, False)])
-def test_a_budget_that_limits_the_arm_with_more_knobs_is_flagged(gain: float, flagged: bool) -> None:
+@pytest.mark.parametrize("size,flagged", [(1.0101, True), (1.0099, False)])
+@pytest.mark.parametrize("arm,sign", [("regularized", "-"), ("baseline", "+")])
+def test_an_effect_that_still_moves_with_the_budget_is_flagged(arm: str, sign: str, size: float, flagged: bool) -> None:
+    """The best of all points is drawn in a third of the searches at the largest budget, in a sixth at half of it."""
     records = made.records(cv={"regularized": 0.5})
-    for arm, each in (("regularized", gain), ("weight_decay", 0.5)):
-        for study in records["tune"][arm]["studies"]:
-            for trial in study["trials"][1:]:  # half of them find the winner, with its loss of 1, every other time
-                trial["objective"] = 1 + 2 * each
-    half = "the last half of the trials lowered the expected best loss of"
+    for run in records["budget"][arm]["runs"][: made.BUDGET.seeds]:  # replicate 0, point 0
+        run["test_loss"] = size**-6
+    half, whole = made.BUDGET.points // 2, made.BUDGET.points
+    flag = f"budget-limited: the effect still moves by {sign}1.0 % between {half} and {whole} trials of random search"
+    assert contrast(made.summarise(records))["flags"] == flagged * [flag]
+
+
+def test_budgets_are_judged_at_the_published_one_and_at_the_largest() -> None:
+    records = made.records({"regularized": BETTER})
     result = made.summarise(records)
-    assert contrast(result)["flags"] == flagged * [f"budget-limited: {half} regularized by 1.0 %"]
-    # weight_decay tunes as many knobs, so the budget favours neither
-    assert contrast(result, number=2)["flags"] == []
-    turned = made.summarise(records, made.comparing(contrasts=(("baseline", "weight_decay"),)))
-    assert contrast(turned)["flags"] == [f"budget-limited: {half} weight decay by 33.3 %"]
+    effect = pytest.approx(100 * math.expm1(np.mean(BETTER)))
+    found = [row for row in result["budget_verdicts"] if (row["arm"], row["reference"]) == QUESTION]
+    assert [(row["n_trials"], row["label"]) for row in found] == [
+        (made.N_TRIALS, "published budget, random search"), (2 * made.N_TRIALS, "twice the published budget"),
+    ]  # fmt: skip
+    for row in found:
+        assert row["verdict"] == "supported" and row["effect_percent"] == row["ci_low"] == row["ci_high"] == effect
+        assert row["decided_from"] == 1 and row["replicates_needed"] is row["reason"] is None
+    assert [row["n_trials"] for row in result["budget"]] == 3 * list(range(1, made.BUDGET.points + 1))
+    assert result["arms"][1]["expected_test_loss"] == pytest.approx(made.BUDGET.points * [math.exp(np.mean(BETTER))])
+    for run in records["budget"]["regularized"]["runs"]:
+        run |= {"state": "failed", "validation_loss": None, "test_loss": None}
+    lost = made.summarise(records)
+    assert contrast(lost)["verdict"] == "supported" and contrast(lost)["flags"] == contrast(result)["flags"]
+    assert lost["budget_verdicts"][0] | found[0] == found[0] | {"decided_from": 1}
+    assert lost["arms"][1]["expected_best"] == made.BUDGET.points * [None]
 
 
-@pytest.mark.parametrize("curve", [None, [1.0]])
-def test_no_curve_and_one_trial_have_no_late_gain(curve: list[float] | None) -> None:
-    assert contrasts.late_gain(curve) == 0
-
-
-def test_arms_carry_their_expected_best() -> None:
-    records = made.records()
-    trials = [made.trial(number, None, lr=0.01) for number in range(PARAMS.tuning.trials)]
-    records["tune"]["weight_decay"]["studies"] = [made.study(s, trials) for s in range(4)]
-    records["tune"]["regularized"]["studies"][1:] = [made.study(s, trials) for s in (1, 2, 3)]
-    curves = contrasts.best_curves(tables.trials(records))
-    assert curves["weight_decay"] is None
-    assert curves["baseline"] == curves["regularized"]  # whose one study has trials that are complete
-    objectives = [1.0 + 0.001 * n for n in range(PARAMS.tuning.trials)]
-    curve = contrasts.best_curves(tables.trials(made.records()))["baseline"]
-    assert curve is not None and len(curve) == PARAMS.tuning.trials
-    assert curve[0] == pytest.approx(np.mean(objectives)) and curve[-1] == 1.0
-    assert all(a >= b for a, b in itertools.pairwise(curve))
+def test_the_running_best_is_the_lowest_loss_so_far() -> None:
+    """None as long as a study has no complete trial, and the mean over studies from there on."""
+    losses = [[None, 3.0, 4.0, None, 2.0], [2.0, None, 1.0, 5.0, 0.5]]
+    studies = [
+        made.study(s, [made.trial(number, loss, lr=0.1) for number, loss in enumerate(row)])
+        for s, row in enumerate(losses)
+    ]
+    trials = tables.trials({"tune": {"a": {"studies": studies}}})
+    for shuffled in (trials, trials.sample(frac=1, random_state=0)):
+        assert contrasts.running_best(shuffled) == [None, 2.5, 2.0, 2.0, 1.25]
 
 
 def test_an_arm_in_no_contrast_meets_its_reference() -> None:
@@ -305,7 +328,11 @@ def test_an_arm_alone_has_no_contrast() -> None:
 def test_the_flat_figures_come_first_and_are_few() -> None:
     result = made.summarise(made.records({"regularized": BETTER}))
     flat = [key for key, value in result.items() if not isinstance(value, list)]
-    assert list(result) == [*flat, "arms", "contrasts"] and len(flat) == 9 and flat[-1] == "selection"
+    assert (
+        list(result) == [*flat, "arms", "contrasts", "budget", "budget_verdicts"]
+        and len(flat) == 9
+        and flat[-1] == "selection"
+    )
     assert flat[:4] == [f"regularized_vs_baseline_{end}" for end in ("percent", "ci_low", "ci_high", "verdict")]
     assert result["arms"][1]["winners"] == [{"study": s, "lr": 0.01, "strength": 0.1} for s in range(4)]
 
@@ -313,15 +340,22 @@ def test_the_flat_figures_come_first_and_are_few() -> None:
 def test_the_committed_records_give_the_committed_summary() -> None:
     """All but what takes the test losses of each example, which the repository does not hold."""
     committed = read_json(made.METRICS / "summary.json")
-    listed = contrasts.pairs_to_compare(PARAMS)
+    listed = contrasts.pairs_to_compare(made.COMMITTED)
     evenness = tables.pairs(tables.evenness(made.METRICS), listed)
     assert [(entry["arm"], entry["reference"]) for entry in committed["contrasts"][:: len(LINKS)]] == listed
     for entry in committed["contrasts"]:
         pair = entry["arm"], entry["reference"]
-        found = compare(made.METRICS, BY_NAME[entry["link"]], pair)
+        found = compare(made.METRICS, BY_NAME[entry["link"]], pair, made.COMMITTED)
         assert found.pop("sampling_se_percent") is None
         of_pair = evenness[(evenness["arm"] == pair[0]) & (evenness["reference"] == pair[1])]
-        found |= contrasts.activity(of_pair, PARAMS.compare.min_activity)
+        found |= contrasts.activity(of_pair, made.COMMITTED.compare.min_activity)
         made.assert_same(found, {key: entry[key] for key in found})
-    curves = contrasts.best_curves(tables.trials(made.METRICS))
-    made.assert_same(curves, {entry["arm"]: entry["expected_best"] for entry in committed["arms"]})
+    designs = {str(arm): budget.design(runs) for arm, runs in tables.design(made.METRICS).groupby("arm")}
+    for key, rows in budget.compare(made.COMMITTED, designs, listed).items():
+        made.assert_same(rows, committed[key])
+    trials = tables.trials(made.METRICS)
+    for entry in committed["arms"]:
+        of_arm = trials[trials["arm"] == entry["arm"]]
+        made.assert_same(contrasts.running_best(of_arm), entry["running_best"])
+        found = budget.curves(made.COMMITTED, designs[entry["arm"]])
+        made.assert_same(found, {name: entry[name] for name in found})

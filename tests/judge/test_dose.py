@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from svvr.core.files import read_json
+from svvr.core.params import DoseResponse, DoseSetting
 from svvr.judge import dose
 from tests.judge import made
 
@@ -44,7 +45,21 @@ def test_a_strength_of_which_a_run_is_lost_has_no_mean() -> None:
             assert values == [*whole[figure][name][:2], lost]
 
 
+def test_the_runs_are_gathered_by_setting() -> None:
+    first, second = DoseSetting(lr=0.002, weight_decay=0), DoseSetting(lr=0.002, weight_decay=0.4)
+    rows = [row | setting.model_dump() for row in runs(3) for setting in (second, first)]
+    for row in rows:
+        row["test_loss"] += row["weight_decay"]
+    found = dose.record(rows, DoseResponse(settings=(first, second), strengths=(0.0, 0.1, 1.0), seeds=3))
+    (other,) = found.pop("others")
+    for record, setting in ((found, first), (other, second)):
+        own = [row for row in rows if row["weight_decay"] == setting.weight_decay]
+        head = {"lr": 0.002, "weight_decay": setting.weight_decay, "strengths": [0.0, 0.1, 1.0], "n_seeds": 3}
+        assert record == head | dose.curves(own, [0.0, 0.1, 1.0]) | {"runs": own} and len(own) == 9
+
+
 def test_the_committed_curves_are_those_of_the_committed_runs() -> None:
-    record = read_json(made.METRICS / "dose_response.json")
-    found = dose.curves(record["runs"], record["strengths"])
-    made.assert_same(found, {figure: record[figure] for figure in dose.FIGURES})
+    committed = read_json(made.METRICS / "dose_response.json")
+    for record in (committed, *committed["others"]):
+        found = dose.curves(record["runs"], record["strengths"])
+        made.assert_same(found, {figure: record[figure] for figure in dose.FIGURES})

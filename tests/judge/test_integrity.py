@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import pytest
 
+from svvr import tables
 from svvr.judge import contrasts, integrity
 from tests.judge import made
 
@@ -93,7 +94,7 @@ NOT_PAIRED = "runs of regularized and baseline are not paired: study 0, seed"
         (lambda records: records["train"]["weight_decay"].update(selection="best_epoch"),
          "final record of arm weight_decay: got selection 'best_epoch', expected 'last_epoch'"),
         (set_study("trials", [made.trial(0, 1.0, lr=0.01, strength=0.1)]),
-         f"arm regularized: got 1 trials in study 1, 1 of which won, expected {made.PARAMS.tuning.trials} and one win"),
+         f"arm regularized: got 1 trials in study 1, 1 of which won, expected {made.N_TRIALS} and one win"),
         (set_study("best", {"lr": 0.02, "strength": 0.1}), "in study 1, 0 of which won, expected"),
         (set_study("objective", 0.9), "in study 1, 0 of which won, expected"),
         (repeat_winner, "in study 1, 2 of which won, expected"),
@@ -123,3 +124,34 @@ def test_a_failed_run_passes_and_its_study_s_mean_is_that_of_the_others() -> Non
     for seed in range(4):  # and a study without any complete run
         records["train"]["regularized"]["runs"][seed] = made.final_run(0, seed, None, strength=0.1)
     check(records)
+
+
+def check_design(records: made.Records) -> None:
+    integrity.check_design(made.PARAMS, tables.design(records), contrasts.pairs_to_compare(made.PARAMS))
+
+
+def test_a_design_that_is_shared_passes_in_any_order() -> None:
+    records = made.records()
+    records["budget"]["regularized"]["runs"].reverse()
+    check_design(records)
+
+
+N_DESIGN = made.BUDGET.replicates * made.BUDGET.points * made.BUDGET.seeds
+DESIGN = "budget records of regularized and baseline: replicate 0, point 1, seed"
+
+
+@pytest.mark.parametrize(
+    "fault,message",
+    [
+        (drop("budget"), f"record of arm regularized: got {N_DESIGN - 1} runs, expected {N_DESIGN} as in params"),
+        (alter("budget", key="seed", value=999), f"{DESIGN} 1, lr 0.011 is in baseline alone, expected pairs"),
+        (alter("budget", arms=["baseline"], key="seed", value=0), f"{DESIGN} 1, lr 0.011 is in regularized alone, exp"),
+        (alter("budget", key="lr", value=0.0109), f"{DESIGN} 1, lr 0.0109 is in regularized alone, expected pairs"),
+        (leave_out("budget"), "and weight_decay: replicate 0, point 0, seed 0, lr 0.01 is in weight_decay_regul"),
+    ],
+)  # fmt: skip
+def test_each_fault_of_the_design_is_refused(fault: Fault, message: str) -> None:
+    records = made.records()
+    fault(records)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_design(records)

@@ -17,15 +17,25 @@ CONTRAST = {
     "ci_low": None, "ci_high": None, "verdict": "no verdict", "study_effects": [-1.0], "pair_effects": [[-1.0]],
     "flags": [],
 }  # fmt: skip
+POINT = {
+    "arm": "a", "reference": "b", "n_trials": 1, "effect_percent": -1.0,
+    **dict.fromkeys(("equivalence_ci_low", "equivalence_ci_high", "ci_low", "ci_high")),
+}  # fmt: skip
+AT = {"label": "so much", "verdict": "no verdict", "reason": None, "replicates_needed": 9, "decided_from": None}
 CURVE = {"mean": [1.0, 2.0], "ci_low": [0.5, 1.5], "ci_high": [1.5, 2.5]}
+SETTING = {"lr": 0.1, "weight_decay": 0, "strengths": [0, 0.1], "n_seeds": 2, **dict.fromkeys(FIGURES, CURVE)}
 SCHEMAS: dict[str, type[schemas.Schema]] = {
     "summary": results.Summary, "dose_response": results.DoseResponse, "replicate": results.Replication,
 }  # fmt: skip
 RECORDS: dict[str, dict[str, Any]] = {
-    "summary": {"overall": ["so"], "arms": [{"arm": "a", "expected_best": [1.0]}], "contrasts": [CONTRAST]},
-    "dose_response": {"lr": 0.1, "strengths": [0, 0.1], "n_seeds": 2, **dict.fromkeys(FIGURES, CURVE)},
+    "summary": {
+        "overall": ["so"],
+        "arms": [{"arm": "a", **{name: [1.0] for name in ("running_best", "expected_best", "expected_test_loss")}}],
+        "contrasts": [CONTRAST], "budget": [POINT], "budget_verdicts": [POINT | AT],
+    },
+    "dose_response": SETTING | {"others": [SETTING | {"weight_decay": 0.4}]},
     "replicate": {"rows": [{"row": "baseline", "published": 1.2, "runs": [{"validation_loss": [1.0]}]}]},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -43,6 +53,8 @@ def test_whole_records_are_read_as_they_are_and_damaged_ones_refused(tmp_path: P
         ("summary", "contrasts 0 verdict", "yes", "contrasts.0.verdict: got 'yes', expected 'supported'"),
         ("summary", "contrasts 0 link", "luck", "contrasts.0.link: got 'luck', expected one of generalisation, cond"),
         ("dose_response", "smoothness ci_low", [1.0], "smoothness: got [1.0, 2.0], expected 2 values, one"),
+        ("summary", "budget 0 n_trials", 0, "budget.0.n_trials: got 0, expected a whole number, at least 1"),
+        ("dose_response", "others 0 strengths", [1.0], "others.0.validation_loss: got [1.0, 2.0], expected 1 values"),
         ("dose_response", "strengths", [], "strengths: got [], expected 1 or more entries"),
         ("replicate", "rows 0 runs", [], "rows.0.runs: got [], expected 1 or more entries"),
         ("replicate", "rows 0 runs", [{"validation_loss": n * [1.0]} for n in (1, 2)],

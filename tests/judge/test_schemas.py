@@ -17,6 +17,10 @@ RECORDS: dict[str, dict[str, Any]] = {
         "arm": "a", "penalty": "none", "selection": "last_epoch", "validation_loss": 1.0, "test_loss": 1.0,
         "test_accuracy": 0.5, "test_losses": ["ef"], "runs": [made.final_run(0, 3, 1.0), made.final_run(0, 4, None)],
     },
+    "budget": {
+        "arm": "a", "penalty": "none", "selection": "last_epoch",
+        "runs": [made.design_run(0, 0, 3, (1.0, 1.5)), made.design_run(0, 1, 3, (None, None))],
+    },
     "diagnose": {"arm": "a", "runs": [made.diagnosed_run(0, 3, -1.0, [0.5]), made.diagnosed_run(0, 4, None)]},
 }  # fmt: skip
 
@@ -50,6 +54,9 @@ def test_whatever_is_missing_or_of_another_type_is_refused(tmp_path: Path, kind:
         ("train", "runs 0 train_loss", [1.0, None], "runs.0.train_loss: got nothing, expected a number for each epoch"),
         ("train", "runs 0 selected_epoch", 3, "runs.0.selected_epoch: got 3, expected an epoch from 1 to 2"),
         ("train", "test_losses", ["ef", "ab"], "test_losses: got ['ef', 'ab'], expected 1 or fewer entries"),
+        ("budget", "runs 0 test_loss", None, "runs.0.test_loss: got nothing, expected what belongs to the state 'comp"),
+        ("budget", "runs 1 validation_loss", 1.0, "validation_loss: got 1.0, expected what belongs to the state 'fail"),
+        ("budget", "runs 0 lr", 0, "runs.0.lr: got 0, expected greater than 0"),
         ("diagnose", "runs 0 smoothness", 1e308, "runs.0.smoothness: got 1e+308, expected less than 500"),
         ("diagnose", "runs 0 smoothness", None, "runs.0.conditioning: got (-1.0, None, -1.0), expected all links and"),
         ("diagnose", "runs 0 layers", [], "runs.0.conditioning: got (-1.0, -1.0, -1.0), expected all links and layers"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from svvr.core.files import array_hash
-from svvr.learn.result import CURVES, Result, dose_record, final_arrays, final_records, record, selected_epoch
+from svvr.learn.result import CURVES, Result, Score, dose_record, final_arrays, final_records, record, selected_epoch
 from svvr.learn.spec import Run
 
 RUN = Run(seed=7, lr=0.1, weight_decay=0.2, penalty="sv_variance", strength=0.3, epochs=2)
@@ -46,7 +46,8 @@ def test_records_in_plain_types() -> None:
     assert (described["lr"], described["weight_decay"], described["strength"]) == (0.1, 0.2, 0.3)
     assert described["train_loss"] == [2.0, None]
     dose = dose_record(RUN, made(complete=False))
-    assert dose == {"strength": 0.3, "seed": 7, "state": "failed", "validation_loss": None, "test_loss": None}
+    knobs = {"strength": 0.3, "lr": 0.1, "weight_decay": 0.2}
+    assert dose == {**knobs, "seed": 7, "state": "failed", "validation_loss": None, "test_loss": None}
     assert dose_record(RUN, made())["test_loss"] == 1.5
 
 
@@ -60,3 +61,11 @@ def test_final_runs_are_averaged_over_the_complete_ones_of_a_study() -> None:
     assert arrays["weights"].shape == (4, 5) and arrays["seed"].tolist() == [7] * 4
     nothing = final_arrays([0], [RUN], [made(complete=False)])
     assert nothing["test_losses"].tolist() == [[0.0, 0.0]]
+
+
+def test_a_score_keeps_the_losses_alone() -> None:
+    run = Run(seed=7, lr=0.1, selection="best_epoch")
+    for result, losses in ((made(loss=3.0), (2.0, 3.5)), (made(complete=False), (None, None))):
+        score = Score.of(run, result)
+        assert (score.validation_loss, score.test_loss) == losses
+        assert Score.from_arrays(score.arrays()) == score

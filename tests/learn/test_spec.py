@@ -43,12 +43,14 @@ def test_knobs_that_do_not_belong_to_the_penalty_are_refused(penalty: str, knobs
         Run.of(PARAMS, penalty, knobs, 5)
 
 
-def test_the_dose_response_differs_in_strength_alone() -> None:
-    runs = work.doses(PARAMS)
-    settings = PARAMS.dose_response
-    assert [run.strength for run in runs[:: settings.seeds]] == list(settings.strengths)
-    assert len({run.seed for run in runs}) == settings.seeds and {run.lr for run in runs} == {settings.lr}
-    assert {run.penalty for run in runs if run.strength == 0} == {"none"}
+def test_the_dose_response_differs_in_strength_and_setting_alone() -> None:
+    runs, settings = work.doses(PARAMS), PARAMS.dose_response
+    n = len(settings.strengths) * settings.seeds
+    for setting, own in zip(settings.settings, (runs[:n], runs[n:]), strict=True):
+        assert [run.strength for run in own[:: settings.seeds]] == list(settings.strengths)
+        assert {(run.lr, run.weight_decay) for run in own} == {(setting.lr, setting.weight_decay)}
+        assert {run.penalty for run in own if run.strength == 0} == {"none"}
+    assert len({run.seed for run in runs}) == settings.seeds and len(runs) == 2 * n
 
 
 def test_the_third_row_of_the_replication_continues_from_the_first() -> None:

@@ -1,19 +1,17 @@
 """Each penalty against its formula in singular values; the loader; mistakes in a user's file; weights that diverge."""
 
 import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from svvr import penalties
 from svvr.core.files import Arrays
 from svvr.core.params import penalty_names
+from svvr.learn import penalty
 from svvr.learn.spec import Run
 from svvr.learn.train import train
 from svvr.penalties import sv_variation
@@ -51,7 +49,7 @@ def test_each_penalty_is_its_formula_in_singular_values(name: str, shape: tuple[
 def test_each_penalty_s_gradient_is_a_difference_quotient(name: str) -> None:
     W, direction, h = matrices(3, 4, 5), matrices(3, 4, 5, seed=1), 1e-6
     module = importlib.import_module(f"svvr.penalties.{name}")
-    slope = (penalties.gradient(name)(W) * direction).sum((-2, -1))
+    slope = (penalty.gradient(name)(W) * direction).sum((-2, -1))
     quotient = (module.penalty(W + h * direction) - module.penalty(W - h * direction)) / (2 * h)
     torch.testing.assert_close(slope, quotient, rtol=1e-6, atol=1e-7)
 
@@ -76,51 +74,6 @@ def test_each_penalty_trains(name: str, tiny_data: Arrays) -> None:
     assert result.complete and not np.array_equal(result.weights, plain.weights)
 
 
-def test_an_unknown_penalty_is_named() -> None:
-    with pytest.raises(ValueError, match="penalty: got 'nuclear', expected the name of a file in svvr/penalties"):
-        penalties.gradient("nuclear")
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Write a user's file with the penalty `mine`."""
-
-    def write(source: str) -> None:
-        (tmp_path / "mine.py").write_text(f"import torch\n{source}\n", encoding="utf-8")
-        monkeypatch.setattr(penalties, "__path__", [*penalties.__path__, str(tmp_path)])
-        monkeypatch.delitem(sys.modules, "svvr.penalties.mine", raising=False)
-
-    return write
-
-
-def test_a_user_s_penalty_without_closed_form_goes_through_autograd(write: Callable[[str], None]) -> None:
-    write("def penalty(W): return torch.linalg.svdvals(W).var(-1)")
-    W = matrices(3, 5, 4)
-    torch.testing.assert_close(penalties.gradient("mine")(W), penalties.gradient("sv_variance")(W))
-
-
-@pytest.mark.parametrize(
-    "source,complaint",
-    [
-        ("import absent", "its file imports absent, which is not installed"),
-        ("def value(W): ...", r"got a file without the function penalty\(W\)"),
-        ("def penalty(W): return 0.0", r"got a float, expected a tensor of shape \(2,\)"),
-        ("def penalty(W): return W.sum()", r"got a value of shape \(\), expected \(2,\) for weights of shape"),
-        ("def penalty(W): return torch.zeros(2)", "got a value without gradient, expected one computed from"),
-        ("def penalty(W): return (W.sum((-2, -1)) * 0).sqrt()", r"got a gradient that is not finite at .*\(2, 3, 4\)"),
-        ("def penalty(W): ...\ndef gradient(W): return W * torch.nan", "got a gradient that is not finite"),
-        (  # would broadcast over the stack
-            "def penalty(W): ...\ndef gradient(W): return 2 * W[0]",
-            r"got a gradient of shape \(3, 4\), expected that of the weights, \(2, 3, 4\)",
-        ),
-    ],
-)
-def test_a_mistake_in_a_user_s_file_is_named(write: Callable[[str], None], source: str, complaint: str) -> None:
-    write(source)
-    with pytest.raises(ValueError, match=f"penalty 'mine': {complaint}"):
-        penalties.gradient("mine")(matrices(2, 3, 4))
-
-
 @pytest.mark.parametrize(
     "name,shape",
     [
@@ -130,9 +83,9 @@ def test_a_mistake_in_a_user_s_file_is_named(write: Callable[[str], None], sourc
 )
 def test_a_matrix_that_has_diverged_leaves_its_neighbours_alone(name: str, shape: tuple[int, int]) -> None:
     W = matrices(5, *shape).float()
-    good = penalties.gradient(name)(W)
+    good = penalty.gradient(name)(W)
     W[1, 2, 2], W[2, 2, 2], W[3, 2, 2] = float("nan"), float("inf"), 1e30
-    gradient = penalties.gradient(name)(W)
+    gradient = penalty.gradient(name)(W)
     assert torch.equal(gradient[[0, 4]], good[[0, 4]])
     assert gradient[[1, 2]].isnan().all()
 

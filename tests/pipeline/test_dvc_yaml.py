@@ -26,8 +26,8 @@ def imported(name: str) -> set[str]:
     """Return the files that a stage's script imports, and what its penalties import."""
     files = {str(path.relative_to(ROOT)) for path in code.of_script(ROOT / "stages" / f"{name}.py")}
     if trains(files):
-        helpers = {path for penalty in penalty_names() for path in code.of_unit((code.penalty(penalty),))}
-        files |= {f"src/{path}" for path in helpers if "/helpers/" in path}
+        found = {path for penalty in penalty_names() for path in code.of_unit((code.penalty(penalty),))}
+        files |= {f"src/{path}" for path in found if path.endswith("__init__.py") or "/helpers/" in path}
     return files
 
 

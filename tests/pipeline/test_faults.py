@@ -309,21 +309,38 @@ def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize(
-    "body,message",
-    [
-        ("return W.sum()", r"penalty 'mine': got a value of shape \(\), expected \(\d+,\)"),
-        ("return (W.sum((-2, -1)) * 0 - 1).sqrt()", "penalty 'mine': got a gradient that is not finite at finite"),
-    ],
-)
-def test_a_penalty_that_does_not_work_is_one_line(copy: Copy, body: str, message: str) -> None:
-    (copy.folder / "src/svvr/penalties/mine.py").write_text(f"def penalty(W):\n    {body}\n")
+def write_penalty(copy: Copy, body: str) -> None:
+    """Write a user's penalty, and an arm that uses it."""
+    (copy.folder / "src/svvr/penalties/mine.py").write_text(f"import torch\n\n\ndef penalty(W):\n    {body}\n")
     params = copy.params()
     strength = {"low": 0.1, "high": 1.0}
     params["arms"]["mine"] = {"tune": ["lr", "strength"], "penalty": {"name": "mine", "strength": strength}}
     copy.write_params(params)
-    output = copy.run("python", "stages/tune.py", "mine", status=1, PYTHONPATH="src")
-    assert re.fullmatch(f"tune@mine: {message}.*\n", output), output
+
+
+@pytest.mark.parametrize(
+    "body,message",
+    [
+        ("return W.sum()", r"got a value of shape \(\), expected \(\d+,\)"),
+        ("return (W.sum((-2, -1)) * 0 - 1).sqrt()", "got a gradient that is not finite at finite"),
+        ("return torch.linalg.cholesky(W.mT @ W).sum((-2, -1))", r"svvr/penalties/mine\.py:5: _?LinAlgError: "),
+        ("return missing", r"svvr/penalties/mine\.py:5: NameError: name 'missing' is not defined"),
+        ("return W.sum((-2, -1)", r"svvr/penalties/mine\.py:5: SyntaxError: '\(' was never closed"),
+        ("return torch.randn(len(W)) * W.sum((-2, -1))", "got a draw from a global random generator, expected"),
+        ("return W.square().sum((-2, -1)) / W.norm()", "got another gradient for a matrix alone than in a stack, exp"),
+    ],
+)
+def test_a_penalty_that_does_not_work_is_one_line(copy: Copy, body: str, message: str) -> None:
+    write_penalty(copy, body)
+    for script in ("tune", "budget"):
+        output = copy.run("python", f"stages/{script}.py", "mine", status=1, PYTHONPATH="src")
+        assert re.fullmatch(f"{script}@mine: penalty 'mine': {message}.*\n", output), output
+
+
+def test_the_traceback_of_a_penalty_is_shown_on_demand(copy: Copy) -> None:
+    write_penalty(copy, "return missing")
+    output = copy.run("python", "stages/tune.py", "mine", status=1, PYTHONPATH="src", SVVR_DEBUG="1")
+    assert "Traceback" in output and "return missing" in output and "NameError" in output
 
 
 def test_an_output_that_cannot_be_written_is_one_line(copy: Copy) -> None:

@@ -104,7 +104,9 @@ def test_a_module_does_not_load_what_it_does_not_need(modules: str, absent: set[
     assert (result.returncode, result.stderr.strip()) == (0, "")
 
 
-def test_nothing_in_the_package_prints() -> None:
+def test_nothing_in_the_package_prints_but_the_one_that_shows_an_answer() -> None:
     for path in FILES:
+        if path.parts[-2:] == ("run", "stage.py"):
+            continue
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), path

@@ -43,7 +43,8 @@ def test_pins_of_openmp_leave_a_worker_every_core(pin: str) -> None:
     name, value = pin.split("=")
     code = (
         "from svvr.run import lifetime; lifetime.begin('x'); import os, torch; torch.ones(100_000).sum();"
-        "from svvr.run import evaluate\nwith evaluate.workers() as pool: print(pool.submit(os.sched_getaffinity, 0).result())"
+        "from svvr.run import evaluate\n"
+        "with evaluate.workers() as pool: print(pool.submit(os.sched_getaffinity, 0).result())"
     )
     assert output(code, **{name: value}) == str(os.sched_getaffinity(0))
 
@@ -54,11 +55,11 @@ def test_without_shared_memory_the_line_names_it(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.delenv("SVVR_SCHEDULER", raising=False)
     monkeypatch.setattr(evaluate, "ProcessPoolExecutor", fail)
-    with pytest.raises(
-        ConnectionError, match=r"workers: got no shared memory \(.*denied\), expected a usable /dev/shm"
+    with (
+        pytest.raises(ConnectionError, match=r"workers: got no shared memory \(.*denied\), expected a usable /dev/shm"),
+        evaluate.workers(),
     ):
-        with evaluate.workers():
-            pass
+        pass
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from svvr.search.studies import Asked, Losses
 TUNING = load(Path(__file__).parents[2] / "params.yaml").tuning.model_copy(
     update={"studies": 3, "trials": 8, "seeds_per_trial": 2, "batch": 1, "startup_trials": 3}
 )
+ROOT = 3
 RANGES = {"lr": (1e-4, 1e-1), "strength": (1e-3, 10.0)}
 Loss = Callable[[dict[str, float], int], float | None]
 
@@ -24,7 +25,12 @@ def bowl(knobs: dict[str, float], seed: int) -> float:
 
 
 def tune(
-    loss: Loss = bowl, arm: str = "arm", selection: str = "last_epoch", seen: list[int] | None = None, **changes: object
+    loss: Loss = bowl,
+    root: int = ROOT,
+    arm: str = "arm",
+    selection: str = "last_epoch",
+    seen: list[int] | None = None,
+    **changes: object,
 ) -> list[dict[str, Any]]:
     """Tune on made-up losses; the best epoch's lie 0.5 below the last one's."""
 
@@ -34,7 +40,7 @@ def tune(
         found = [loss(knobs, seed) for knobs, seed in asked]
         return [{"last_epoch": each, "best_epoch": None if each is None else each - 0.5} for each in found]
 
-    return studies.tune(arm, RANGES, TUNING.model_copy(update=changes), selection, evaluate)
+    return studies.tune(root, arm, RANGES, TUNING.model_copy(update=changes), selection, evaluate)
 
 
 def test_a_study_records_every_trial_and_its_winner() -> None:
@@ -44,7 +50,7 @@ def test_a_study_records_every_trial_and_its_winner() -> None:
         assert [trial["number"] for trial in study["trials"]] == list(range(8))
         best = min(study["trials"], key=lambda trial: float(trial["objective"]))
         assert study["best"] == best["params"] and study["objective"] == best["objective"]
-        assert {tuple(trial["seeds"]) for trial in study["trials"]} == {tuple(tuning_seeds(study["study"], 2))}
+        assert {tuple(trial["seeds"]) for trial in study["trials"]} == {tuple(tuning_seeds(ROOT, study["study"], 2))}
         for trial in study["trials"]:
             assert trial["losses"] == [bowl(trial["params"], seed) for seed in trial["seeds"]]
             assert trial["losses_by_rule"]["last_epoch"] == trial["losses"]
@@ -53,10 +59,11 @@ def test_a_study_records_every_trial_and_its_winner() -> None:
             assert all(low <= trial["params"][knob] <= high for knob, (low, high) in RANGES.items())
 
 
-def test_studies_are_deterministic_seeded_apart_and_by_arm() -> None:
+def test_studies_are_deterministic_seeded_apart_by_arm_and_by_root() -> None:
     assert tune() == tune()
-    firsts = [study["trials"][0]["params"]["lr"] for study in [*tune(), *tune(arm="other")[:1]]]
-    assert len(set(firsts)) == 4
+    found = [*tune(), *tune(arm="other")[:1], *tune(root=4)]
+    assert len({study["trials"][0]["params"]["lr"] for study in found}) == 7
+    assert tune()[0]["trials"][0]["seeds"] != tune(root=4)[0]["trials"][0]["seeds"]
 
 
 def test_tpe_searches_better_than_chance_on_a_bowl() -> None:

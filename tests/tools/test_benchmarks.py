@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from benchmarks import reference
-from svvr import penalties
 from svvr.core.files import Arrays
 from svvr.data import make
+from svvr.learn import penalty
 from svvr.learn.spec import Run
 from svvr.learn.train import train
 from svvr.measure import hessian
@@ -27,7 +27,7 @@ def splits() -> Arrays:
 def test_the_reference_penalty_is_ours() -> None:
     W = torch.randn(3, 10, 12, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
-        reference.penalty_gradient(W), penalties.gradient("sv_variance")(W), rtol=1e-3, atol=1e-5
+        reference.penalty_gradient(W), penalty.gradient("sv_variance")(W), rtol=1e-3, atol=1e-5
     )
 
 

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from svvr import penalties
 from svvr.core.files import Arrays, array_hash
 from svvr.core.seeds import derive
-from svvr.learn import adam, model
+from svvr.learn import adam, model, penalty
 from svvr.learn.result import Result, Score, selected_epoch
 from svvr.learn.spec import Run
 
@@ -92,7 +91,7 @@ def _penalised(runs: Sequence[Run], models: model.Stack) -> Callable[[model.Stac
     """Return a function from the data loss's gradient to the whole (K, P) gradient that the optimizer follows."""
     if runs[0].strength == 0:
         return lambda gradient: gradient.flat
-    slope = penalties.gradient(runs[0].penalty)
+    slope = penalty.gradient(runs[0].penalty)
     strength = torch.tensor([run.strength for run in runs]).to(models.flat.device, models.flat.dtype)[:, None, None]
     total = model.stack(torch.empty_like(models.flat), layer_widths(models))
 

@@ -42,6 +42,8 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
         main: computes and writes the stage's outputs.
         inputs: files that the stage reads; they and the stage's code must not change while it runs.
         params: path of params.yaml.
+
+    An error that it expects ends it with one line; with SVVR_DEBUG=1 the traceback is shown instead.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout or sys.stderr)
     logging.captureWarnings(True)
@@ -62,7 +64,25 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
     except BrokenExecutor:
         sys.exit(f"{name}: a worker was killed, perhaps for want of memory; {kept()}, run it again")
     except (ValueError, OSError) as error:  # with those of params, records and cluster
+        if os.environ.get("SVVR_DEBUG"):
+            raise
         sys.exit(f"{name}: {error}{_hint()}")
+
+
+def answer(name: str, text: str) -> None:
+    """Print a stage's answer; end the process with a line where the output is closed or full.
+
+    Args:
+        name: the stage's.
+        text: without the last line break.
+    """
+    if sys.stdout is None:
+        sys.exit(f"{name}: the output cannot be written (it is closed)")
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it ends
+        sys.exit(f"{name}: the output cannot be written ({error.strerror})")
 
 
 def _hint() -> str:
