@@ -84,7 +84,8 @@ def design(source: Source) -> pd.DataFrame:
     rows = [{"arm": arm, **run} for arm, record in _of(source, "budget").items() for run in record["runs"]]
     columns = ["arm", "replicate", "point", "seed", *KNOBS, "state", "validation_loss", "test_loss"]
     frame = pd.DataFrame(rows, columns=columns)
-    frame.insert(4, "seed_index", frame.groupby(["arm", "replicate", "point"]).cumcount())
+    places = frame.groupby(["arm", "replicate"])["seed"].rank("dense")
+    frame.insert(4, "seed_index", places.astype("int64") - 1)
     return _numbers(frame, *KNOBS, "validation_loss", "test_loss")
 
 

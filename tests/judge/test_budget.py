@@ -10,6 +10,7 @@ from scipy import stats
 from svvr.judge import budget
 from svvr.judge.budget import Design
 from svvr.search import design
+from tests.judge.made import PARAMS
 
 RNG = np.random.default_rng
 
@@ -52,7 +53,7 @@ def test_a_failed_point_sorts_last_and_spoils_only_what_it_may_win(n: int) -> No
 
 def test_a_winner_whose_other_runs_failed_has_no_result() -> None:
     of = made()
-    best = np.unravel_index(np.argmin(of.validation[:, :, 0]), (2, 4))
+    best = divmod(int(np.argmin(of.validation[:, :, 0])), 4)
     of.validation[*best, 1] = of.test[*best, 1] = np.nan
     test, _ = budget.expected(of, [1, 8])
     assert np.isnan(test).all()
@@ -113,6 +114,89 @@ def test_runs_are_arranged_whatever_their_order() -> None:
     for spoiled in (rows[:-1], [*rows, rows[0]]):
         with pytest.raises(ValueError, match=r"design: got 1[13] runs, expected each of 2 x 3 x 2 once"):
             budget.design(pd.DataFrame(spoiled))
+
+
+def two_arms(R: int, shift: float, slope: float, alike: bool) -> tuple[Design, Design]:
+    """Make an arm whose log test losses are higher by shift, and by slope the better the point."""
+    reference = made(R=R, N=PARAMS.budget.points, S=2, seed=2)
+    arm = reference if alike else made(R=R, N=PARAMS.budget.points, S=2, seed=1)
+    if alike:
+        arm.validation[..., 1] = arm.validation[..., 0]  # so that a point is as good whichever seed chooses
+    return Design(arm.validation, arm.test + shift + slope * (2 - arm.validation)), reference
+
+
+@pytest.mark.parametrize(
+    "shift,slope,alike,verdicts",
+    [
+        (-0.3, 0.0, False, ["supported", "supported"]),
+        (0.3, 0.0, False, ["opposite", "opposite"]),
+        (0.0, 0.0, False, ["inconclusive", "inconclusive"]),
+        (0.03, 0.0, False, ["inconclusive", "inconclusive"]),
+        (0.001, 0.0, True, ["not supported", "not supported"]),
+        (0.1, -0.12, True, ["supported", "supported"]),  # and the other way at a small budget
+    ],
+)
+def test_intervals_and_verdicts_by_hand(shift: float, slope: float, alike: bool, verdicts: list[str]) -> None:
+    n, rule = PARAMS.budget.points, PARAMS.compare
+    arm, reference = two_arms(4, shift, slope, alike)
+    found = budget.compare(PARAMS, {"a": arm, "b": reference}, [("a", "b")])
+    effect, error = budget.effects(arm, reference, range(1, n + 1))
+
+    def halves(replicates: int) -> list[np.ndarray]:
+        """Return half the intervals at another number of replicates, were the spread to stay as it is."""
+        scaled = error * 2 / np.sqrt(replicates)
+        return [stats.t.ppf((1 + each) / 2, replicates - 1) * scaled for each in (rule.equivalence_level, rule.level)]
+
+    inner, outer = halves(4)
+    ends = {"effect_percent": effect, "equivalence_ci_low": effect - inner, "equivalence_ci_high": effect + inner}
+    for name, values in (ends | {"ci_low": effect - outer, "ci_high": effect + outer}).items():
+        assert [row[name] for row in found["budget"]] == pytest.approx(100 * np.expm1(values))
+    signs = np.sign(effect) * (np.abs(effect) > outer)
+    same = [bool(signs[-1]) and (signs[k:] == signs[-1]).all() for k in range(n)]
+    assert slope == 0 or (signs[0] == 1 and same.index(True) > 2)
+    for row, verdict in zip(found["budget_verdicts"], verdicts, strict=True):
+        k = row["n_trials"] - 1
+        assert row == found["budget"][k] | {name: row[name] for name in row.keys() - found["budget"][k].keys()}
+        assert row["verdict"] == verdict and row["reason"] is None
+        assert row["decided_from"] == (1 + same.index(True) if any(same) else None)
+        decided = [
+            abs(effect[k]) > halves(r)[1][k] or abs(effect[k]) + halves(r)[0][k] < np.log1p(rule.margin)
+            for r in range(5, 1001)
+        ]
+        needed = 5 + decided.index(True) if any(decided) and verdict == "inconclusive" else None
+        assert row["replicates_needed"] == needed
+
+
+@pytest.mark.parametrize(
+    "R,failed,reason",
+    [(2, slice(0), "fewer than 3 replicates: a smoke run"), (3, slice(None), "a run that may win failed")],
+)
+def test_no_verdict_and_why(R: int, failed: slice, reason: str) -> None:
+    arm, reference = two_arms(R, -0.3, 0.0, False)
+    for losses in (arm.validation, arm.test):
+        losses[0, failed] = np.nan
+    found = budget.compare(PARAMS, {"a": arm, "b": reference}, [("a", "b")])["budget_verdicts"]
+    assert [(row["verdict"], row["reason"]) for row in found] == 2 * [("no verdict", reason)]
+    assert (found[0]["effect_percent"] is None) == (R == 3)
+
+
+@pytest.mark.parametrize(
+    "points,expected",
+    [
+        (10, []),
+        (20, [(20, "published budget, random search")]),
+        (60, [(20, "published budget, random search"), (60, "three times the published budget")]),
+        (100, [(20, "published budget, random search"), (100, "5 times the published budget")]),
+    ],
+)
+def test_budgets_beyond_the_design_are_left_out(points: int, expected: list[tuple[int, str]]) -> None:
+    settings = PARAMS.model_copy(
+        update={
+            "budget": PARAMS.budget.model_copy(update={"points": points}),
+            "tuning": PARAMS.tuning.model_copy(update={"trials": 20}),
+        }
+    )
+    assert budget.budgets(settings) == expected
 
 
 def surface(kind: str, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,8 +62,9 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RecordError: where the file is missing, is no JSON object or holds NaN.
     """
+    content = _read(path)
     try:
-        record = json.loads(_read(path), parse_constant=_refuse_constant)
+        record = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: expected a JSON object, got {_one_line(error)}") from error
     if not isinstance(record, dict):

@@ -3,7 +3,6 @@
 A section is a class, in the file's order, and a line of `Params`; what its values may be stands in their types.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from itertools import pairwise
@@ -126,12 +125,6 @@ class Range(_Section):
         return f"{{low: {self.low}, high: {self.high}}}"
 
 
-def near_end(value: float, low: float, high: float, share: float) -> bool:
-    """Tell whether a value lies within a share of a log range's length from either end."""
-    position = math.log(value / low) / math.log(high / low)
-    return not share < position < 1 - share
-
-
 class Space(_Section):
     """`tuning.space`: ranges of the knobs that arms share."""
 
@@ -198,7 +191,7 @@ class Final(_Section):
 
 
 class Diagnose(_Section):
-    """`diagnose`: which runs are measured, and how precisely."""
+    """`diagnose`: which runs are measured, at most all of a study's, and how precisely."""
 
     seeds: Count
     probes: Annotated[int, Field(ge=2, le=100_000)]
@@ -306,8 +299,6 @@ class Params(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.diagnose.seeds > self.final.seeds:
-            raise refusal(self.diagnose.seeds, f"at most final.seeds = {self.final.seeds}", "diagnose.seeds")
         _check_twins(self.arms)
         _check_references(self.arms)
         for i, pair in enumerate(self.compare.contrasts):

@@ -24,7 +24,7 @@ def check(params: "Params", records: Records, test_losses: Losses, contrasts: Se
 
     Args:
         params: the tuning budget and the selection rule are read.
-        records: of kinds tune, train and diagnose, each with the same arms.
+        records: of kinds tune, train, budget and diagnose, each with the same arms.
         test_losses: per-example losses averaged over a study's runs, nats.
         contrasts: (arm, reference), whose runs must be paired.
 
@@ -33,11 +33,11 @@ def check(params: "Params", records: Records, test_losses: Losses, contrasts: Se
     """
     trials, runs = tables.trials(records), tables.runs(records)
     diagnosed = _diagnosed(records)
-    for arm, record in records["train"].items():
-        if record["selection"] != params.selection:
-            raise ValueError(
-                f"final record of arm {arm}: got selection {record['selection']!r}, expected {params.selection!r}"
-            )
+    for kind, name in (("train", "final"), ("budget", "budget")):
+        for arm, record in records[kind].items():
+            if record["selection"] != params.selection:
+                got = f"got selection {record['selection']!r}, expected {params.selection!r}"
+                raise ValueError(f"{name} record of arm {arm}: {got}")
     _check_trials(trials, params.tuning.trials)
     for kind, frame in (("final", runs), ("diagnosed", diagnosed)):
         _check_keys(kind, frame, trials)
