@@ -13,13 +13,13 @@ def test_a_quiet_line_in_a_pipe(caplog: pytest.LogCaptureFixture, monkeypatch: p
     caplog.set_level(logging.INFO)
     clock = iter([0.0, 1.0, 30.0, 31.0, 32.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    count = progress.Progress("tune@baseline", 20)
-    for n in (4, 4, 4, 8):
-        count(n, "best loss 1.0")
+    count = progress.Progress("tune@baseline", 20, "2 workers")
+    for n, cached in ((4, True), (4, False), (4, False), (8, False)):
+        count(n, "best loss 1.0", cached)
     count.close()
     assert caplog.messages == [
-        "tune@baseline: 8 of 20 runs, 30 s, 45 s left, best loss 1.0",
-        "tune@baseline: 20 of 20 runs, 32 s, best loss 1.0",
+        "tune@baseline: 8 of 20 runs (4 from the cache) on 2 workers, 30 s, 45 s left, best loss 1.0",
+        "tune@baseline: 20 of 20 runs (4 from the cache) on 2 workers, 32 s, best loss 1.0",
     ]
 
 

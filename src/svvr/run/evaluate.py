@@ -76,7 +76,10 @@ class Session:
 
     def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
         """Return the results in the order of the units; see `evaluate`."""
-        return evaluate(units, work, data, self._executor, cache.folder(), self.skip)
+        return evaluate(units, work, data, self._executor, cache.folder(), self.skip, self._look_up)
+
+    def _look_up(self, n: int) -> None:
+        self._count(n, self.note, cached=True)
 
     def skip(self, n: int) -> None:
         """Count n units that there is nothing to compute for."""
@@ -90,10 +93,11 @@ def session(name: str, total: int) -> Iterator[Session]:
     Raises:
         ConnectionError: where the cluster cannot be used or is lost; see `svvr.run.cluster.connect`.
     """
-    count = Progress(name, total)
     with workers() as executor:
+        remote = getattr(executor, "n_workers", None)
+        count = Progress(name, total, f"{remote or n_workers()} {'Dask ' if remote else ''}workers")
         yield Session(executor, count)
-    count.close()
+        count.close()
 
 
 def compute(name: str, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
@@ -148,6 +152,7 @@ def evaluate(
     executor: Executor,
     folder: Path | None = None,
     finished: Callable[[int], None] = lambda n: None,
+    looked_up: Callable[[int], None] | None = None,
 ) -> list[R]:
     """Compute units, or look them up.
 
@@ -157,7 +162,8 @@ def evaluate(
         data: the arrays that each unit reads.
         executor: where chunks are computed.
         folder: of finished results, where they are kept; None to do without.
-        finished: called with the number of units that have just become available.
+        finished: called with the number of units that have just been computed.
+        looked_up: called with the number of those that were found in the folder; `finished` if None.
 
     Returns:
         The results in the order of the units.
@@ -171,7 +177,7 @@ def evaluate(
         if hit is not None:
             results[index] = work.result.from_arrays(hit)
     if results:
-        finished(len(results))
+        (looked_up or finished)(len(results))
     missing = [index for index in range(len(units)) if index not in results]
     n = (getattr(executor, "n_workers", None) or n_workers()) if missing else 1
     futures: dict[Future[list[R]], list[int]] = {}

@@ -13,14 +13,16 @@ QUIET = 20  # seconds
 class Progress:
     """Count finished units: a bar on a terminal; elsewhere a line at a tenth of them, at most every 20 s."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self._name, self._total, self._done, self._said = name, total, 0, 0
+    def __init__(self, name: str, total: int, where: str = "") -> None:
+        self._name, self._total, self._done, self._said, self._cached = name, total, 0, 0, 0
+        self._where = where
         self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=name, unit="run") if sys.stderr.isatty() else None
 
-    def __call__(self, n: int, note: str = "") -> None:
-        """Count n more finished units; `note` is shown beside the count."""
+    def __call__(self, n: int, note: str = "", cached: bool = False) -> None:
+        """Count n more finished units, looked up or computed; `note` is shown beside the count."""
         self._done += n
+        self._cached += n * cached
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(n)
@@ -31,7 +33,9 @@ class Progress:
             left = (now - self._start) * (self._total / self._done - 1)
             rest = f", {left:.0f} s left" if self._done < self._total else ""
             seconds = now - self._start
-            text = f"{self._name}: {self._done} of {self._total} runs, {seconds:.0f} s{rest}"
+            from_cache = f" ({self._cached} from the cache)" if self._cached else ""
+            where = f" on {self._where}" if self._where and self._cached < self._done else ""
+            text = f"{self._name}: {self._done} of {self._total} runs{from_cache}{where}, {seconds:.0f} s{rest}"
             log.info("%s%s", text, note and f", {note}")
 
     def close(self) -> None:
