@@ -21,7 +21,7 @@ ARM = stage.arm("budget")
 def main(params: Params) -> None:
     arm, data = params.arms[ARM], read.splits(DEVELOPMENT, "train", "validation") | read.splits(TEST, "test")
     trials = design.trials(params.seed, params.budget, arm.ranges(params.tuning.space))
-    runs = [Run.of(params, arm.penalty.name, trial.knobs, trial.seed) for trial in trials]
+    runs = [Run.of_arm(params, ARM, trial.knobs, trial.seed) for trial in trials]
     scores = evaluate.compute(f"budget@{ARM}", runs, SCORE, data)
     rows = [trial.record(score.validation_loss, score.test_loss) for trial, score in zip(trials, scores, strict=True)]
     head = {"arm": ARM, "penalty": arm.penalty.name, "selection": params.selection}

@@ -26,7 +26,7 @@ def main(params: Params) -> None:
     tuned, penalty = schemas.read(WINNERS, schemas.Tuning, ARM)["studies"], params.arms[ARM].penalty.name
     data = read.splits(DEVELOPMENT, "train", "validation") | read.splits(TEST, "test")
     plan = [(study, seed) for study in tuned for seed in final_seeds(params.seed, study["study"], params.final.seeds)]
-    runs = [Run.of(params, penalty, study["best"], seed) for study, seed in plan]
+    runs = [Run.of_arm(params, ARM, study["best"], seed) for study, seed in plan]
     results = evaluate.compute(f"train@{ARM}", runs, WORK, data)
 
     studies = [study["study"] for study, _ in plan]

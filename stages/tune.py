@@ -21,7 +21,7 @@ ARM = stage.arm("tune")
 def main(params: Params) -> None:
     data, arm, settings = read.splits(DATA, "train", "validation"), params.arms[ARM], params.tuning
     with evaluate.session(f"tune@{ARM}", settings.studies * settings.trials * settings.seeds_per_trial) as session:
-        losses = work.losses_of(params, arm.penalty.name, session, data)
+        losses = work.losses_of(params, ARM, session, data)
         found = studies.tune(params.seed, ARM, arm.ranges(settings.space), settings, params.selection, losses)
     record = {"arm": ARM, "penalty": arm.penalty.name, **summaries.of_studies(found), "studies": found}
     files.write_json(Path(f"metrics/tune/{ARM}.json"), record)

@@ -24,7 +24,7 @@ def test_each_model_follows_torch_s_adam_or_adamw_with_its_own_lr_and_decay() ->
     parameters = start.clone()
     state = adam.adam(parameters, torch.tensor(lrs, dtype=torch.float64), torch.tensor(decays, dtype=torch.float64))
     for gradient in gradients:
-        adam.step(state, parameters, gradient)
+        state.step(parameters, gradient)
     for k in range(4):
         expected = torch_adamw(start[k], [g[k] for g in gradients], lrs[k], decays[k])
         torch.testing.assert_close(parameters[k], expected, rtol=1e-10, atol=1e-13)
@@ -33,7 +33,7 @@ def test_each_model_follows_torch_s_adam_or_adamw_with_its_own_lr_and_decay() ->
 def test_decay_shrinks_every_parameter_by_lr_times_decay() -> None:
     parameters = torch.ones(1, 3)
     state = adam.adam(parameters, torch.tensor([0.1]), torch.tensor([0.5]))
-    adam.step(state, parameters, torch.zeros(1, 3))
+    state.step(parameters, torch.zeros(1, 3))
     torch.testing.assert_close(parameters, torch.full((1, 3), 0.95))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from svvr import penalties
-from svvr.learn import penalty
+from svvr.learn import model, penalty
 from tests.penalties.oracles import matrices
 
 L2 = "def penalty(W): return W.square().sum((-2, -1)) / 2\n"
@@ -58,6 +58,8 @@ def test_a_user_s_penalty_without_closed_form_goes_through_autograd(write: Calla
         ("def penalty(W): return torch.fft.fft(W).sum((-2, -1))", "got a complex value, expected a real one"),
         ("def penalty(W): ...\ndef gradient(W): return W.double()", "got a gradient of type float64, expected float32"),
         ("def penalty(W): ...\ndef gradient(W): return 3", "got a gradient of type int, expected float32"),
+        ("def penalty(a, b, c, d): ...", r"got penalty with 4 arguments, expected one of penalty\(W\), pen"),
+        ("def penalty(network, x, y): ...", r"got penalty\(network, x, y\), expected one of a single weight matrix"),
         ("def value(W): ...", r"got a file without the function penalty\(W\)"),
         ("def penalty(W): return 0.0", r"got a float, expected a tensor of shape \(3,\)"),
         ("def penalty(W): return W.sum()", r"got a value of shape \(\), expected \(3,\) for weights of shape"),
@@ -124,3 +126,26 @@ def test_fixed_draws_are_offered_and_a_stack_is_computed_as_its_matrices_are(wri
     assert torch.equal(gradient(W), gradient(W))
     for k in range(5):
         assert torch.equal(gradient(W[k : k + 1])[0], gradient(W)[k])
+
+
+@pytest.mark.parametrize(
+    "body,complaint",
+    [
+        ("return network.logits.sum()", r"got a value of shape \(\), expected \(3,\)"),
+        ("return x.sum((1, 2))", "got a value without gradient, expected one computed from the weights"),
+        ("return (network.logits * torch.rand(())).sum((1, 2))", "got a draw from a global random generator"),
+        (
+            "return network.logits.sum((1, 2)) * network.logits.mean()",
+            "got another gradient for a network and its batch al",
+        ),
+        ("y.add_(1)\n    return network.logits.sum((1, 2))", "got other weights after the call than before"),
+        ("return network.logit", r"mine\.py:3: AttributeError: 'Network' object has no attribute 'logit'"),
+        ("return (network.logits * torch.nan).sum((1, 2))", "got a gradient that is not finite at finite weights"),
+    ],
+)
+def test_a_mistake_in_a_penalty_of_networks_is_named(write: Callable[[str], None], body: str, complaint: str) -> None:
+    write(f"def penalty(network, x, y):\n    {body}")
+    sizes = (4, 5, 3)
+    flat = torch.stack([model.initial_weights(sizes, 0)])
+    with pytest.raises(ValueError, match=f"penalty 'mine': .*{complaint}"):
+        penalty.network_gradient("mine", sizes)(flat, matrices(1, 6, 4).float(), torch.zeros(1, 6, dtype=torch.int64))

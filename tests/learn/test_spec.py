@@ -1,10 +1,11 @@
 """From params and knobs to runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from svvr.core.params import Params, load
+from svvr.core.params import Optimizer, Params, load
 from svvr.learn import work
 from svvr.learn.spec import Run
 
@@ -61,3 +62,25 @@ def test_the_third_row_of_the_replication_continues_from_the_first() -> None:
         assert continued.start == trained and fresh.start is None
         assert (fresh.lr, fresh.strength) == (continued.lr, continued.strength) == (0.0021, 0.0422)
     assert len({run.seed for run in rows["baseline"]}) == PARAMS.replicate.seeds
+
+
+def test_an_arm_s_optimizer_and_coupling_reach_the_run() -> None:
+    arm = PARAMS.arms["regularized"]
+    changed_arm = arm.model_copy(
+        update={
+            "optimizer": Optimizer(name="sgd", momentum=0.9),
+            "penalty": arm.penalty.model_copy(update={"coupling": "decoupled"}),
+        }
+    )
+    params = PARAMS.model_copy(update={"arms": PARAMS.arms | {"regularized": changed_arm}})
+    knobs = {"lr": 0.1, "strength": 0.2}
+    assert Run.of_arm(params, "regularized", knobs, 5) == replace(
+        Run.of(PARAMS, "sv_variance", knobs, 5), optimizer="sgd", momentum=0.9, coupling="decoupled"
+    )
+    assert Run.of_arm(PARAMS, "regularized", knobs, 5) == Run.of(PARAMS, "sv_variance", knobs, 5)
+
+
+def test_runs_of_other_methods_are_not_stacked() -> None:
+    run = Run(0, 0.1, penalty="sv_variance", strength=0.1)
+    others = [{"optimizer": "sgd"}, {"coupling": "decoupled"}, {"momentum": 0.5}, {"strength": 0.0}, {"epochs": 3}]
+    assert len({run.stackable(), *(replace(run, **each).stackable() for each in others)}) == 6  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,9 @@ def plain_loop(run: Run, data: Arrays, start: np.ndarray | None = None) -> tuple
             layer.weight.copy_(W[0])
             layer.bias.copy_(b[0])
     net = nn.Sequential(*[m for layer in layers for m in (layer, nn.ReLU())][:-1])
-    optimizer = torch.optim.AdamW(net.parameters(), lr=run.lr, weight_decay=run.weight_decay)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(net.parameters(), lr=run.lr, weight_decay=run.weight_decay)
+    if run.optimizer == "sgd":
+        optimizer = torch.optim.SGD(net.parameters(), lr=run.lr, momentum=run.momentum)
     generator = torch.Generator().manual_seed(derive("batch_order", run.seed))
     x, y, xv, yv = (torch.from_numpy(data[name]) for name in ("x_train", "y_train", "x_validation", "y_validation"))
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
@@ -51,11 +54,18 @@ def plain_loop(run: Run, data: Arrays, start: np.ndarray | None = None) -> tuple
             if len(batch) == run.batch_size:
                 parts = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True)
                 gradients.append(torch.cat([part.flatten() for part in parts]).double().numpy())
-            if run.strength:
-                loss = loss + run.strength * sum(svv(layer.weight) for layer in layers)
+            penalty = run.strength * torch.stack([svv(layer.weight) for layer in layers]).sum()
+            weights = [layer.weight for layer in layers]
+            pull = torch.autograd.grad(penalty, weights, retain_graph=True) if run.strength else ()
+            if run.coupling == "coupled":
+                loss = loss + penalty
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if run.coupling == "decoupled":
+                with torch.no_grad():
+                    for layer, part in zip(layers, pull, strict=True):
+                        layer.weight -= run.lr * part
         norms = [np.linalg.norm(g) for g in gradients]
         curves["train_loss"].append(losses / len(x))
         curves["gradient_norm_mean"].append(np.mean(norms))
@@ -75,6 +85,10 @@ def plain_loop(run: Run, data: Arrays, start: np.ndarray | None = None) -> tuple
         replace(TINY, weight_decay=0.5),
         replace(TINY, penalty="sv_variance", strength=0.3),
         replace(TINY, penalty="sv_variance", strength=2.0, weight_decay=0.1),
+        replace(TINY, penalty="sv_variance", strength=2.0, coupling="decoupled"),
+        replace(TINY, penalty="sv_variance", strength=2.0, coupling="decoupled", weight_decay=0.1),
+        replace(TINY, lr=0.1, optimizer="sgd", momentum=0.9),
+        replace(TINY, lr=0.1, optimizer="sgd", momentum=0.9, penalty="sv_variance", strength=0.3),
     ],
 )
 def test_the_stacked_loop_is_a_plain_pytorch_loop(run: Run, tiny_data: Arrays) -> None:
@@ -94,8 +108,20 @@ def test_a_continued_run_starts_from_the_trained_weights(tiny_data: Arrays) -> N
     np.testing.assert_allclose(result.curves["validation_loss"], curves["validation_loss"], rtol=2e-4)
 
 
-@pytest.mark.parametrize("penalty,strength", [("none", 0.0), ("sv_variance", 0.2)])
-def test_stacked_runs_are_single_runs_bit_for_bit(penalty: str, strength: float) -> None:
+@pytest.mark.parametrize(
+    "penalty,strength,others",
+    [
+        ("none", 0.0, {}),
+        ("sv_variance", 0.2, {}),
+        ("sv_variance", 0.2, {"coupling": "decoupled"}),
+        ("none", 0.0, {"optimizer": "sgd", "momentum": 0.9}),
+        ("sv_variance_hidden", 0.2, {}),
+        ("sv_variance_scaled", 0.01, {}),
+        ("activation_decorrelation", 0.01, {}),
+        ("jacobian", 0.001, {}),
+    ],
+)
+def test_stacked_runs_are_single_runs_bit_for_bit(penalty: str, strength: float, others: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     data: Arrays = {
         "x_train": rng.normal(size=(300, 40)).astype(np.float32),
@@ -106,7 +132,15 @@ def test_stacked_runs_are_single_runs_bit_for_bit(penalty: str, strength: float)
         "y_test": np.arange(2500) % 10,
     }
     runs = [
-        Run(seed=k, lr=0.001 * (k + 1), weight_decay=0.1 * k, penalty=penalty, strength=strength * (k + 1), epochs=2)
+        Run(
+            seed=k,
+            lr=0.001 * (k + 1),
+            weight_decay=0.1 * k,
+            penalty=penalty,
+            strength=strength * (k + 1),
+            epochs=2,
+            **others,
+        )
         for k in range(5)
     ]
     stacked = train(runs, data)

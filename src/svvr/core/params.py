@@ -144,11 +144,25 @@ class Tuning(_Section):
     space: Space
 
 
+class Optimizer(_Section):
+    """`arms.ARM.optimizer`: its name, and for sgd the momentum."""
+
+    name: Literal["adam", "sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "adam" and self.momentum:
+            raise refusal(self.momentum, "no such key with adam", "momentum")
+        return self
+
+
 class Penalty(_Section):
     """`arms.ARM.penalty`: a file's name in svvr/penalties, and the range of the penalty's factor (None for none)."""
 
     name: Annotated[str, BeforeValidator(_penalty_name)]
     strength: Range | None = None
+    coupling: Literal["coupled", "decoupled"] = "coupled"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -164,6 +178,7 @@ class Arm(_Section):
 
     tune: Knobs
     penalty: Penalty
+    optimizer: Optimizer = Optimizer(name="adam")
     reference: ArmName | None = None
 
     @model_validator(mode="after")
@@ -311,14 +326,14 @@ class Params(_Section):
 def _check_twins(arms: Mapping[str, Arm]) -> None:
     """Refuse arms whose names differ only in case, and arms of one penalty with several ranges of its strength."""
     spelled: dict[str, str] = {}
-    ranged: dict[str, str] = {}
+    ranged: dict[tuple[str, str], str] = {}
     for name, arm in arms.items():
         twin = spelled.setdefault(name.lower(), name)
         if twin != name:
             raise refusal(
                 name, f"a name that differs from {twin} in more than case, since it names files", f"arms.{name}"
             )
-        twin = ranged.setdefault(arm.penalty.name, name)
+        twin = ranged.setdefault((arm.penalty.name, arm.penalty.coupling), name)
         span = arms[twin].penalty.strength
         if arm.penalty.strength != span:
             expected = f"{span!r} as in arms.{twin}, since both have the penalty {arm.penalty.name}"

@@ -34,6 +34,20 @@ class Adam:
     scratch: Tensor
     n_steps: int = 0
 
+    def step(self, parameters: Tensor, gradient: Tensor) -> None:
+        """Take one step: parameters (K, P) are updated in place, gradient (K, P) is only read."""
+        self.n_steps += 1
+        correction1 = 1 - BETA1**self.n_steps
+        correction2 = math.sqrt(1 - BETA2**self.n_steps)
+        parameters.mul_(self.kept)
+        self.mean.lerp_(gradient, 1 - BETA1)
+        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        update = torch.sqrt(self.square, out=self.scratch)
+        # mean / c1 / (sqrt(square) / c2 + eps), with both corrections pulled out of the tensors
+        update.add_(EPSILON * correction2)
+        torch.div(self.mean, update, out=update)
+        parameters.addcmul_(update, self.lr, value=-correction2 / correction1)
+
 
 def adam(parameters: Tensor, lr: Tensor, weight_decay: Tensor) -> Adam:
     """Start the optimizer.
@@ -53,24 +67,3 @@ def adam(parameters: Tensor, lr: Tensor, weight_decay: Tensor) -> Adam:
     kept = 1 - column * weight_decay.to(parameters.device, torch.float64)[:, None]
     mean, square, scratch = (torch.zeros_like(parameters) for _ in range(3))
     return Adam(column.to(parameters.dtype), kept.to(parameters.dtype), mean, square, scratch)
-
-
-def step(optimizer: Adam, parameters: Tensor, gradient: Tensor) -> None:
-    """Take one step.
-
-    Args:
-        optimizer: its running means and count are updated.
-        parameters: (K, P), updated in place.
-        gradient: (K, P), only read.
-    """
-    optimizer.n_steps += 1
-    correction1 = 1 - BETA1**optimizer.n_steps
-    correction2 = math.sqrt(1 - BETA2**optimizer.n_steps)
-    parameters.mul_(optimizer.kept)
-    optimizer.mean.lerp_(gradient, 1 - BETA1)
-    optimizer.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    update = torch.sqrt(optimizer.square, out=optimizer.scratch)
-    # mean / c1 / (sqrt(square) / c2 + eps), with both corrections pulled out of the tensors
-    update.add_(EPSILON * correction2)
-    torch.div(optimizer.mean, update, out=update)
-    parameters.addcmul_(update, optimizer.lr, value=-correction2 / correction1)

@@ -5,6 +5,7 @@ are stacked beside it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from svvr.core.files import Arrays, array_hash
 from svvr.core.seeds import derive
-from svvr.learn import adam, model, penalty
+from svvr.learn import adam, model, penalty, sgd
 from svvr.learn.result import Result, Score, selected_epoch
 from svvr.learn.spec import Run
 
+Step: TypeAlias = Callable[[model.Stack, penalty.Batch], None]
 TEST_CHUNK = 2000  # examples of the test split that are evaluated at once
 
 
@@ -61,8 +63,7 @@ def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     common = runs[0]
     initial = initial_parameters(runs, data)
     models = model.stack(initial.to(common.device, copy=True), common.sizes(data))
-    state = adam.adam(models.flat, torch.tensor([run.lr for run in runs]), _decays(runs))
-    penalised = _penalised(runs, models)
+    step = _stepper(runs, models)
     splits = {name: torch.from_numpy(array).to(common.device) for name, array in data.items()}
     orders = [torch.Generator().manual_seed(derive("batch_order", run.seed)) for run in runs]
 
@@ -72,7 +73,7 @@ def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     for _ in range(common.epochs):
         order = torch.stack([torch.randperm(len(splits["x_train"]), generator=each) for each in orders])
         order = order.to(common.device)
-        curves = _epoch(models, state, penalised, splits["x_train"][order], splits["y_train"][order], common.batch_size)
+        curves = _epoch(models, step, splits["x_train"][order], splits["y_train"][order], common.batch_size)
         curves |= _validate(models, splits["x_validation"], splits["y_validation"])
         history.append(curves)
         better = curves["validation_loss"] < best_loss
@@ -83,25 +84,34 @@ def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     return _results(runs, history, initial, selected.cpu().numpy(), losses, hits)
 
 
-def _decays(runs: Sequence[Run]) -> Tensor:
-    return torch.tensor([run.weight_decay for run in runs])
+def _optimizer(runs: Sequence[Run], models: model.Stack) -> adam.Adam | sgd.SGD:
+    rates, decays = torch.tensor([run.lr for run in runs]), torch.tensor([run.weight_decay for run in runs])
+    if runs[0].optimizer == "sgd":
+        return sgd.sgd(models.flat, rates, decays, runs[0].momentum)
+    return adam.adam(models.flat, rates, decays)
 
 
-def _penalised(runs: Sequence[Run], models: model.Stack) -> Callable[[model.Stack], Tensor]:
-    """Return a function from the data loss's gradient to the whole (K, P) gradient that the optimizer follows."""
+def _stepper(runs: Sequence[Run], models: model.Stack) -> Step:
+    """Return a function that takes a step from the data loss's gradient and the batch (x, y) that it belongs to."""
+    optimizer, coupled = _optimizer(runs, models), runs[0].coupling == "coupled"
     if runs[0].strength == 0:
-        return lambda gradient: gradient.flat
-    slope = penalty.gradient(runs[0].penalty)
-    strength = torch.tensor([run.strength for run in runs]).to(models.flat.device, models.flat.dtype)[:, None, None]
+        return lambda gradient, batch: optimizer.step(models.flat, gradient.flat)
+    add = penalty.slope(runs[0].penalty, layer_widths(models))
+    strengths = torch.tensor([run.strength for run in runs]).to(models.flat)
     total = model.stack(torch.empty_like(models.flat), layer_widths(models))
 
-    def add(gradient: model.Stack) -> Tensor:
-        total.flat.copy_(gradient.flat)
-        for weight, part in zip(models.weights, total.weights, strict=True):
-            part.addcmul_(slope(weight), strength)
-        return total.flat
+    def step(gradient: model.Stack, batch: penalty.Batch) -> None:
+        if coupled:
+            total.flat.copy_(gradient.flat)
+            add(models, batch, strengths, total)
+            optimizer.step(models.flat, total.flat)
+        else:  # both parts start from the same weights
+            total.flat.zero_()
+            add(models, batch, strengths, total)
+            optimizer.step(models.flat, gradient.flat)
+            models.flat.addcmul_(total.flat, optimizer.lr, value=-1)
 
-    return add
+    return step
 
 
 def layer_widths(models: model.Stack) -> tuple[int, ...]:
@@ -109,14 +119,7 @@ def layer_widths(models: model.Stack) -> tuple[int, ...]:
     return models.weights[0].shape[2], *(weight.shape[1] for weight in models.weights)
 
 
-def _epoch(
-    models: model.Stack,
-    state: adam.Adam,
-    penalised: Callable[[model.Stack], Tensor],
-    x: Tensor,
-    y: Tensor,
-    batch_size: int,
-) -> dict[str, Tensor]:
+def _epoch(models: model.Stack, step: Step, x: Tensor, y: Tensor, batch_size: int) -> dict[str, Tensor]:
     """Train one epoch on examples x (K, N, inputs), y (K, N) in their order.
 
     Returns:
@@ -138,7 +141,7 @@ def _epoch(
         if number < n_full:
             torch.linalg.vector_norm(gradient.flat, dim=1, out=norms[number])
             torch.linalg.vecdot(gradient.flat, previous.flat, out=products[number])
-        adam.step(state, models.flat, penalised(gradient))
+        step(gradient, (x[:, batch], y[:, batch]))
         gradient, previous = previous, gradient
     return {"train_loss": loss / n, "norms": norms.T, "products": products.T}
 

@@ -27,19 +27,19 @@ WORK = Work(train, Result, _code, Run.stackable)
 SCORE = Work(score, Score, _code, Run.stackable)  # where nothing but the losses is wanted
 
 
-def losses_of(params: "Params", penalty: str, session: Session, data: Arrays) -> Callable[[Asked], list[Losses]]:
+def losses_of(params: "Params", arm: str, session: Session, data: Arrays) -> Callable[[Asked], list[Losses]]:
     """Return what a search needs: a function from (knobs, seed) of runs to their validation losses under each rule.
 
     Args:
         params: of the pipeline.
-        penalty: the arm's.
+        arm: its name.
         session: computes the runs; the lowest loss so far is shown beside its count.
         data: the train and validation splits.
     """
     best: list[float] = []
 
     def losses(asked: Asked) -> list[Losses]:
-        runs = [Run.of(params, penalty, knobs, seed) for knobs, seed in asked]
+        runs = [Run.of_arm(params, arm, knobs, seed) for knobs, seed in asked]
         found: list[Losses] = [
             {rule: each.validation_loss(rule) for rule in RULES} for each in session(runs, WORK, data)
         ]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from svvr.penalties.helpers.polar import polar_factor
+from svvr.penalties.helpers.isometry import deviation
 
 
 def penalty(W: Tensor) -> Tensor:
@@ -39,13 +39,7 @@ def penalty(W: Tensor) -> Tensor:
 @torch.no_grad()
 def gradient(W: Tensor) -> Tensor:
     """Compute the gradient of `penalty`, of W's shape and dtype; W is as there."""
-    if W.ndim < 2 or min(W.shape[-2:]) < 2:
-        raise ValueError(f"weights of sv_variance: got shape {tuple(W.shape)}, expected (..., m, n) with m, n >= 2")
-    k = min(W.shape[-2:])
-    Q = polar_factor(W)
-    result = W * Q
-    mean = result.sum((-2, -1), keepdim=True) / k  # trace(Q' W) is the sum of the singular values
-    return torch.addcmul(W, Q, mean, value=-1, out=result).mul_(2 / (k - 1))
+    return deviation(W).mul_(2 / (min(W.shape[-2:]) - 1))
 
 
 class _Variance(torch.autograd.Function):
