@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
+ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized", "regularized_decoupled")
 OF_ARM = ("tune", "train", "budget", "diagnose")
 ALL = {
     "prepare",
