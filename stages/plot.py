@@ -21,6 +21,7 @@ def main(params: Params) -> None:
     summary, dose = schemas.read(SUMMARY, results.Summary), schemas.read(DOSE, results.DoseResponse)
     replication = schemas.read(REPLICATION, results.Replication)
     for name, figure, rows in (
+        ("budget", figures.budget(summary), charts.budget(summary)),
         ("comparison", figures.comparison(records), charts.comparison(records)),
         ("search", figures.search(records, summary), charts.search(records)),
         ("paired", figures.paired(summary), charts.paired(summary)),
