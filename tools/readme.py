@@ -182,7 +182,7 @@ def effects(sources: Sources) -> str:
             "contrast": _name(c),
             "link": BY_NAME[c["link"]].words,
             "effect (interval)": f"{effect(c)} at {_level([c])}",
-            "interval for equality": f"{_equality(c)} at {_level([c], 'equivalence_level')}",
+            "interval for equality": f"{_ends(c, 'equivalence_ci')} at {_level([c], 'equivalence_level')}",
             "margin": f"{c['margin_percent']:g} %",
             "SD of d over studies": _number(c["study_sd_percent"], ".2f"),
             "pairs": _number(c["n_pairs"], "d"),
@@ -217,6 +217,50 @@ def certainty(sources: Sources) -> str:
             **{name: _number((c["given_these_winners"] or {}).get(key), ".2g") for key, name in tests.items()},
         }
         for c in _of_link(sources, GENERALISATION.name)
+    )
+
+
+# The budget
+
+
+@marker
+def budget(sources: Sources) -> str:
+    """Say how the effect depends on the number of trials, and what remains open."""
+    return _lines(*sources[SUMMARY]["overall"][1:]) or "None."
+
+
+@marker
+def budget_table(sources: Sources) -> str:
+    """Show every contrast's effect at some numbers of trials of random search."""
+    summary = sources[SUMMARY]
+    points = {(p["arm"], p["reference"], p["n_trials"]): p for p in summary["budget"]}
+    numbers = _numbers(max((p["n_trials"] for p in summary["budget"]), default=0))
+    return table(
+        {"contrast": _name(c), **{f"n = {n}": _change(points[c["arm"], c["reference"], n]) for n in numbers}}
+        for c in _of_link(sources, GENERALISATION.name)
+        if numbers
+    )
+
+
+def _change(point: Record) -> str:
+    if point["effect_percent"] is None:
+        return "none"
+    return f"{words.percent(point['effect_percent'])} % ({_ends(point, 'ci')})"
+
+
+@marker
+def budget_verdicts(sources: Sources) -> str:
+    """Show the verdict on every contrast at the budgets that are judged."""
+    return table(
+        {
+            "contrast": _name(entry),
+            "budget": f"{words.counted('trial', [entry['n_trials']])} ({entry['label'].split(',')[0]})",
+            "effect (interval)": effect(entry),
+            "interval for equality": _ends(entry, "equivalence_ci"),
+            "verdict": verdict(entry),
+            "sign decided from": _number(entry["decided_from"], "d", " trials on"),
+        }
+        for entry in sources[SUMMARY]["budget_verdicts"]
     )
 
 
@@ -259,14 +303,28 @@ def _middle(median: float, low: float, high: float) -> str:
 
 @marker
 def expected_best(sources: Sources) -> str:
-    """Show each arm's expected best validation loss against the number of trials."""
-    curves = {arm["arm"]: arm["expected_best"] or [] for arm in sources[SUMMARY]["arms"]}
-    most = max(map(len, curves.values()), default=0)
-    numbers = [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n < most] + [most]
+    """Show the validation loss that the best of so many trials of random search is expected to have, by arm."""
+    return _expected(sources, "expected_best")
+
+
+@marker
+def expected_test_loss(sources: Sources) -> str:
+    """Show the test loss that is expected of the same trials."""
+    return _expected(sources, "expected_test_loss")
+
+
+def _expected(sources: Sources, key: str) -> str:
+    curves = {arm["arm"]: arm[key] for arm in sources[SUMMARY]["arms"]}
+    numbers = _numbers(max(map(len, curves.values()), default=0))
     return table(
-        {"arm": f"`{arm}`", **{f"n = {n}": _number(curve[n - 1] if curve else None, ".4f") for n in numbers}}
+        {"arm": f"`{arm}`", **{f"n = {n}": _number(curve[n - 1], ".4f") for n in numbers}}
         for arm, curve in curves.items()
     )
+
+
+def _numbers(most: int) -> list[int]:
+    """Return the numbers of trials that a table shows, the largest one last."""
+    return [n for n in (1, 2, 5, 10, 20, 32, 64, 128, 256, 512) if n < most] + [most] * (most > 0)
 
 
 @marker
@@ -286,23 +344,39 @@ def diagnosis(sources: Sources) -> str:
 
 @marker
 def dose_response(sources: Sources) -> str:
-    """Say how conditioning and test loss follow the strength."""
-    record = sources[DOSE]
-    loss, kappa, strengths = record["test_loss"], record["conditioning"], record["strengths"]
+    """Say how conditioning and test loss follow the strength, in each setting."""
+    settings = _settings(sources)
+    seeds = words.counted("seed", (setting["n_seeds"] for setting in settings))
+    return _lines(f"At fixed strengths, {seeds} each:", "", *(f"- {words.setting(s)}: {_doses(s)}" for s in settings))
+
+
+def _doses(setting: Record) -> str:
+    loss, kappa, strengths = setting["test_loss"], setting["conditioning"], setting["strengths"]
     known = [i for i in range(len(strengths)) if None not in (loss["mean"][i], kappa["mean"][i])]
     failed = [f"{strength:g}" for i, strength in enumerate(strengths) if i not in known]
     missing = [f"Left out, since a run failed: strength {', '.join(failed)}."] if failed else []
-    setting = f"At one learning rate ({record['lr']:g}) and fixed strengths, {record['n_seeds']} seeds each:"
     if len(known) < 2:
-        return _lines(f"{setting} fewer than two strengths could be measured.", *missing)
+        return " ".join(["fewer than two strengths could be measured.", *missing])
     first, last, best = known[0], known[-1], min(known, key=loss["mean"].__getitem__)
-    return _lines(
-        f"{setting} from strength {strengths[first]:g} to {strengths[last]:g}, the mean ln of the condition number "
-        f"goes from {kappa['mean'][first]:.2f} to {kappa['mean'][last]:.2f}.",
-        f"Test loss is {loss['mean'][first]:.3f} at the first and {loss['mean'][last]:.3f} at the last of them, and "
-        f"lowest, {loss['mean'][best]:.3f}, at strength {strengths[best]:g}.",
+    said = [
+        f"from strength {strengths[first]:g} to {strengths[last]:g} the mean ln of the condition number goes from "
+        f"{kappa['mean'][first]:.2f} to {kappa['mean'][last]:.2f} and test loss from {loss['mean'][first]:.3f} to "
+        f"{loss['mean'][last]:.3f}.",
+        _lowest(loss, strengths, first, best),
         *_beyond(loss, kappa, best, last),
-        *missing,
+    ]
+    return " ".join([*said, *missing])
+
+
+def _lowest(loss: Record, strengths: Sequence[float], first: int, best: int) -> str:
+    """Say whether any strength lowers the test loss."""
+    if best == first:
+        return f"No strength gives a lower test loss than strength {strengths[first]:g}."
+    apart = loss["ci_high"][best] < loss["ci_low"][first]
+    return (
+        f"It is lowest, {loss['mean'][best]:.3f}, at strength {strengths[best]:g}, "
+        f"{100 * (1 - loss['mean'][best] / loss['mean'][first]):.1f} % below that at {strengths[first]:g}; "
+        f"the intervals of the two {'lie apart' if apart else 'overlap'}."
     )
 
 
@@ -316,14 +390,23 @@ def _beyond(loss: Record, kappa: Record, best: int, last: int) -> list[str]:
 
 @marker
 def dose_response_table(sources: Sources) -> str:
-    """Show every figure against the strength."""
-    record = sources[DOSE]
-    names = {"validation_loss": "validation loss (used for tuning)", "test_loss": GENERALISATION.figure}
+    """Show every figure against the strength, in each setting."""
+    names = {"test_loss": GENERALISATION.figure, "validation_loss": "validation loss (used for tuning)"}
     names |= {link.name: f"ln of the {link.figure}" for link in MEASURED}
     return table(
-        {"strength": f"{strength:g}", **{column: _point(record[name], i) for name, column in names.items()}}
-        for i, strength in enumerate(record["strengths"])
+        {
+            "setting": words.setting(setting),
+            "strength": f"{strength:g}",
+            **{column: _point(setting[name], i) for name, column in names.items()},
+        }
+        for setting in _settings(sources)
+        for i, strength in enumerate(setting["strengths"])
     )
+
+
+def _settings(sources: Sources) -> list[Record]:
+    """Return the settings of the dose-response; the first one stands at the record's top level."""
+    return [sources[DOSE], *sources[DOSE]["others"]]
 
 
 def _point(curve: Record, i: int) -> str:
@@ -397,12 +480,13 @@ def benchmark(sources: Sources) -> str:
 @marker
 def workload(sources: Sources) -> str:
     """Say how many training runs stand behind the results."""
-    records, dose = _arms(sources), sources[DOSE]
+    records = _arms(sources)
     trials = [t for record in records["tune"].values() for study in record["studies"] for t in study["trials"]]
     counts = {
         "of trials": sum(len(trial["seeds"]) for trial in trials),
         "final": len(tables.runs(records)),
-        "of the dose-response": len(dose["strengths"]) * dose["n_seeds"],
+        "of random search": sum(record["n_runs"] for record in records["budget"].values()),
+        "of the dose-response": sum(len(setting["strengths"]) * setting["n_seeds"] for setting in _settings(sources)),
         "of the replication": sum(row["n_runs"] for row in sources[REPLICATION]["rows"]),
     }
     parts = ", ".join(f"{n} {what}" for what, n in counts.items())
@@ -437,8 +521,8 @@ def _level(found: Sequence[Record], key: str = "level") -> str:
     return " or ".join(dict.fromkeys(words.confidence(c[key]) for c in found))
 
 
-def _equality(contrast: Record) -> str:
-    low, high = contrast["equivalence_ci_low"], contrast["equivalence_ci_high"]
+def _ends(entry: Record, key: str) -> str:
+    low, high = (entry[f"{key}_{end}"] for end in ("low", "high"))
     return "none" if low is None else f"{words.percent(low)} to {words.percent(high)}"
 
 
@@ -460,9 +544,8 @@ def _of_link(sources: Sources, link: str) -> list[Record]:
 
 def _arms(sources: Sources) -> dict[str, dict[str, Record]]:
     names = [arm["arm"] for arm in sources[SUMMARY]["arms"]]
-    return {
-        kind: {arm: sources[f"metrics/{kind}/{arm}.json"] for arm in names} for kind in ("tune", "train", "diagnose")
-    }
+    kinds = ("tune", "train", "budget", "diagnose")
+    return {kind: {arm: sources[f"metrics/{kind}/{arm}.json"] for arm in names} for kind in kinds}
 
 
 def update(root: Path, check: bool) -> list[str]:

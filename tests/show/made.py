@@ -98,22 +98,60 @@ def contrast(
 
 
 def summary(
-    arms: Sequence[str] = ARMS, verdicts: Sequence[str] = VERDICTS, expected: Sequence[float] | None = (1.5, 1.2, 1.1),
+    arms: Sequence[str] = ARMS, verdicts: Sequence[str] = VERDICTS, trials: int = 4, most: int = 16, known: bool = True,
     **sizes: Any,
 ) -> Record:  # fmt: skip
-    """Make a summary: the first two contrasts are those of the hypothesis, then each further arm against the first."""
+    """Make a summary: the first two contrasts are those of the hypothesis, then each further arm against the first.
+
+    Random search is judged after `trials` and after `most` trials; `known` says whether anything is known of it.
+    """
     pairs = [(arms[1], arms[0]), (arms[3], arms[2])] if len(arms) > 3 else [(arm, arms[0]) for arm in arms[1:]]
     pairs += [(arm, arms[0]) for arm in arms[4:]]
     wheel = itertools.cycle(verdicts)
     contrasts = [contrast(*pair, link.name, next(wheel), **sizes) for pair in pairs for link in LINKS]
+    points = [at_budget(*pair, n, most, known) for pair in pairs for n in range(1, most + 1)]
     return {
         "overall": ["Nothing is established."],
-        "arms": [{"arm": arm, "expected_best": expected} for arm in arms],
+        "arms": [compared(arm, i, trials, most, known) for i, arm in enumerate(arms)],
         "contrasts": contrasts,
+        "budget": points,
+        "budget_verdicts": [
+            judged(point, "supported" if known else "no verdict")
+            for point in points
+            if point["n_trials"] in (trials, most)
+        ],
     }
 
 
-def dose(strengths: Sequence[float] = (0.0, 0.001, 0.01, 0.1, 1.0), known: bool = True) -> Record:
+def compared(arm: str, number: int, trials: int, most: int, known: bool) -> Record:
+    """Make an arm whose losses fall with the number of trials, lower by 0.01 for each arm before it."""
+    losses = [None if not known else 1 + 1 / n - 0.01 * number for n in range(1, most + 1)]
+    return {"arm": arm, "running_best": losses[:trials], "expected_best": losses, "expected_test_loss": losses}
+
+
+def at_budget(arm: str, reference: str, n: int, most: int, known: bool = True) -> Record:
+    """Make an effect that falls from +2 % after one trial to -2 % after the most, and lies within 1 %, or 0.8 %."""
+    effect = 2 - 4 * math.log(n) / math.log(most)
+    ends = {
+        "equivalence_ci_low": -0.8,
+        "equivalence_ci_high": 0.8,
+        "ci_low": -1.0,
+        "ci_high": 1.0,
+        "effect_percent": 0.0,
+    }
+    names = {"arm": arm, "reference": reference, "n_trials": n}
+    return {**names, **{key: effect + by if known else None for key, by in ends.items()}}
+
+
+def judged(point: Record, verdict: str, **changes: Any) -> Record:
+    """Make the verdict on a contrast at a budget."""
+    label = f"{point['n_trials']} times the published budget, random search"
+    reason = "a run that may win failed" if verdict == "no verdict" else None
+    rest = {"label": label, "verdict": verdict, "reason": reason, "replicates_needed": 14, "decided_from": 13}
+    return {**point, **rest, **changes}
+
+
+def dose(strengths: Sequence[float] = (0.0, 0.001, 0.01, 0.1, 1.0), known: bool = True, settings: int = 2) -> Record:
     """Make a dose-response that rises by 0.1 a strength; or one without its first mean and all lower ends."""
     values = [1.0 + 0.1 * i for i in range(len(strengths))]
     curve: dict[str, list[float | None]] = {
@@ -122,7 +160,11 @@ def dose(strengths: Sequence[float] = (0.0, 0.001, 0.01, 0.1, 1.0), known: bool 
     if not known:
         curve = {"mean": [None, *values[1:]], **dict.fromkeys(("ci_low", "ci_high"), [None] * len(values))}
     names = ("validation_loss", "test_loss", *(link.name for link in MEASURED))
-    return {"lr": 0.05, "strengths": list(strengths), "n_seeds": 5, **dict.fromkeys(names, curve)}
+    first, *others = (
+        {"lr": 0.05, "weight_decay": 0.3 * i, "strengths": list(strengths), "n_seeds": 5, **dict.fromkeys(names, curve)}
+        for i in range(settings)
+    )
+    return {**first, "others": others}
 
 
 def replication(epochs: int = 10, runs: int = 3, marked: bool = True) -> Record:
@@ -136,6 +178,7 @@ def replication(epochs: int = 10, runs: int = 3, marked: bool = True) -> Record:
 
 
 EVERY: dict[str, Callable[[], "Figure"]] = {
+    "budget": lambda: figures.budget(summary()),
     "comparison": lambda: figures.comparison(source(failed=[("baseline", 0, 0)])),
     "search": lambda: figures.search(source(dead=1), summary()),
     "paired": lambda: figures.paired(summary()),

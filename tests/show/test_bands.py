@@ -117,13 +117,60 @@ def test_spectra_are_medians_and_quantiles_over_measured_runs() -> None:
     assert only(bands.measured_runs(source), arm="baseline") == {"arm": "baseline", "n": 20, "failed": 1}
 
 
-def test_dose_leaves_out_what_is_unknown() -> None:
+def test_dose_has_every_setting_and_leaves_out_what_is_unknown() -> None:
     frame = bands.dose(made.dose())
-    assert frame["panel"].unique().tolist() == list(bands.DOSE) and len(frame) == 5 * 5
-    row = only(frame, quantity="smoothness", strength=0.01)
-    assert (row["mean"], row["low"], row["high"]) == pytest.approx((1.2, 1.15, 1.25))
-    unknown = bands.dose(made.dose(known=False))
+    assert frame["quantity"].unique().tolist() == list(bands.DOSE) and len(frame) == 2 * 5 * 5
+    row = only(frame, weight_decay=0.3, quantity="smoothness", strength=0.01)
+    assert (row["lr"], row["mean"], row["low"], row["high"]) == pytest.approx((0.05, 1.2, 1.15, 1.25))
+    unknown = bands.dose(made.dose(known=False, settings=1))
     assert len(unknown) == 5 * 4 and unknown["low"].isna().all()
+
+
+def test_budget_has_every_number_of_trials_with_its_intervals_and_the_margin() -> None:
+    frame = bands.budget(made.summary())
+    assert len(frame) == 2 * 16
+    row = only(frame, arm="regularized", n_trials=4)
+    names = ("effect", "low", "high", "inner_low", "inner_high", "margin_low", "margin_high")
+    assert [row[name] for name in names] == pytest.approx([0, -1, 1, -0.8, 0.8, 100 / 1.02 - 100, 2])
+    assert all(row[name] == row[f"drawn_{name}"] for name in names[1:5]) and row["drawn"] == row["effect"]
+    assert bands.budget(made.summary(known=False))["effect"].isna().all()
+    assert bands.budget(made.summary(("baseline",))).empty
+
+
+def test_budget_is_drawn_within_one_span_of_what_counts() -> None:
+    summary = made.summary(made.ARMS[:2])
+    for point in summary["budget"]:
+        if point["n_trials"] == 1:
+            point["effect_percent"] = 30.0
+        if point["n_trials"] == 16:
+            point |= {"ci_low": -100.0, "ci_high": 1e9}
+    frame = bands.budget(summary)
+    counting = [p["effect_percent"] for p in summary["budget"] if p["n_trials"] >= 2] + [100 / 1.02 - 100, 2.0]
+    low, high = 2 * min(counting) - max(counting), 2 * max(counting) - min(counting)
+    first, last = only(frame, n_trials=1), only(frame, n_trials=16)
+    assert first["effect"] == 30 and first["drawn"] is first["drawn_low"] is None
+    assert (last["drawn_low"], last["drawn_high"], last["high"]) == pytest.approx((low, high, 1e9))
+
+
+def test_judged_are_the_budgets_with_a_verdict_and_what_the_studies_found() -> None:
+    frame = bands.judged(made.summary(trials=4, most=16))
+    first = frame[frame["arm"] == "regularized"]
+    assert list(zip(first["kind"], first["n_trials"], strict=True)) == [
+        (bands.JUDGED, 4), (bands.JUDGED, 16), (bands.TUNED, 4)
+    ]  # fmt: skip
+    tuned = only(first, kind=bands.TUNED)
+    assert (tuned["effect"], tuned["drawn_low"], tuned["drawn_high"]) == (-1.0, -4.0, 2.0)
+
+
+def test_losses_are_those_of_the_studies_and_of_random_search() -> None:
+    summary = made.summary(trials=4, most=16)
+    frame = bands.best(summary)
+    counts = frame.groupby(["arm", "kind"])["n_trials"].max()
+    assert counts["baseline"].to_dict() == {bands.TUNED: 4, bands.AT_RANDOM: 16}
+    assert only(frame, arm="regularized", kind=bands.TUNED, n_trials=4)["loss"] == pytest.approx(1.24)
+    first, second = (only(bands.expected(summary), arm="baseline", n_trials=n) for n in (1, 2))
+    assert (first["loss"], first["drawn"]) == (2.0, None)  # from 2 trials on all lie between 1.03 and 1.5
+    assert second["loss"] == second["drawn"] == 1.5
 
 
 def test_replication_is_mean_and_range_and_each_published_loss_once() -> None:

@@ -16,6 +16,7 @@ from tests.show import made
 TEMPLATES = Path(__file__).parents[2] / ".dvc/plots"
 VEGA_LITE = "5.21"  # the release nearest to the one in .dvc/vega
 ROWS: dict[str, charts.Rows] = {
+    "budget": charts.budget(made.summary(made.SIX)),
     "comparison": charts.comparison(made.source(made.SIX)),
     "search": charts.search(made.source(dead=1)),
     "paired": charts.paired(made.summary(made.SIX)),
@@ -47,7 +48,7 @@ def values(node: Any, key: str) -> Iterator[Any]:
 
 def n_marks(svg: str, role: str) -> int:
     """Return how many shapes there are of a mark, such as `symbol` or `area`, legends left out."""
-    groups = re.findall(rf'<g class="mark-{role} role-mark[^>]*>(.*?)</g>', svg)
+    groups = re.findall(rf'<g class="mark-{role} role-mark[^>]*[^/]>(.*?)</g>', svg)
     return sum(group.count("<path") for group in groups)
 
 
@@ -65,7 +66,7 @@ def test_a_chart_has_a_legend_of_its_revisions(name: str, revisions: tuple[str, 
     assert "A title" in svg and ">revision" in svg and "undefined" not in svg and "NaN" not in svg
     legends = [label for label in ("HEAD", "workspace") if f">{label}</text>" in svg]
     assert legends == list(revisions)
-    if name in ("comparison", "spectra", "dose_response", "replication"):
+    if name in ("budget", "comparison", "spectra", "dose_response", "replication"):
         dashes = set(re.findall(r'stroke-dasharray="([\d,]+)"', svg)) - {"1,3"}
         assert dashes >= ({"6,4"} if len(revisions) > 1 else set())
 
@@ -79,7 +80,7 @@ def test_a_template_asks_for_fields_that_its_rows_have(name: str) -> None:
     assert asked - made_here - {"rev", "value"} <= set(ROWS[name][0]) and "rev" in asked
 
 
-@pytest.mark.parametrize("name", ["comparison", "search", "spectra"])
+@pytest.mark.parametrize("name", ["budget", "comparison", "search", "spectra"])
 def test_templates_have_the_palette_of_the_figures(name: str) -> None:
     grey = {bands.BEFORE: style.GREY} if name == "spectra" else {}
     known = grey | {words.name(arm): color for arm, color in style.ARMS.items()}
@@ -93,15 +94,14 @@ def test_templates_have_the_palette_of_the_figures(name: str) -> None:
 def test_templates_have_the_names_of_the_figures() -> None:
     scales = [s for s in values(json.loads(template("replication")), "scale") if s and "domain" in s]
     assert scales[0] == {"domain": [words.name(row) for row in style.ROWS], "range": list(style.ROWS.values())}
-    scales = [s for s in values(json.loads(template("dose_response")), "scale") if s and "domain" in s]
-    assert scales[0]["domain"] == [*style.DOSES.values(), "link"]
-    assert scales[0]["range"] == [*style.QUANTITIES.values(), style.PLAIN]
+    assert {"range": list(style.SETTINGS)} in list(values(json.loads(template("dose_response")), "scale"))
     for name, labels in {
         "comparison": [style.VALIDATION],
         "replication": [style.VALIDATION],
         "search": [style.OBJECTIVE, *style.KNOBS.values(), bands.ABOVE],
         "paired": [style.DIFFERENCE, bands.EQUAL],
-        "dose_response": [style.STRENGTH],
+        "dose_response": [style.STRENGTH, *bands.DOSE.values(), "lr 0.05, weight decay 0.3"],
+        "budget": [style.DIFFERENCE, style.EXPECTED, "number of trials", "4 trials: supported"],
     }.items():
         svg = drawn(name, "workspace")
         assert all(f">{label}</text>" in svg or label in svg for label in labels), name
@@ -116,6 +116,29 @@ def test_charts_draw_the_bands_of_the_figures() -> None:
         )
     assert n_marks(drawn("spectra", "workspace"), "area") == 3 * 7  # layers, arms and before training
     assert len(ROWS["spectra"]) == 7 * (4 + 10 + 12)
+
+
+def test_budget_has_a_panel_a_contrast_and_one_of_all_arms() -> None:
+    rows = ROWS["budget"]
+    panels = [row["panel"] for row in rows]
+    names = [words.versus(c) for c in made.summary(made.SIX)["contrasts"] if c["link"] == "generalisation"]
+    assert [panel.rsplit("\n", 1)[0].replace("\n", " ") for panel in dict.fromkeys(panels)] == [*names, "all arms"]
+    counts = {kind: sum(row["kind"] == kind for row in rows) for kind in (bands.JUDGED, bands.TUNED, bands.AT_RANDOM)}
+    assert list(counts.values()) == [2 * 4, 4, 16 * (4 + 6)]
+    of_arms = [row["panel"].startswith("all arms") for row in rows]
+    assert {row["effect"] for row, of_arm in zip(rows, of_arms, strict=True) if of_arm} == {None}
+    assert {row["loss"] for row, of_arm in zip(rows, of_arms, strict=True) if not of_arm} == {None}
+    svg = drawn("budget", "HEAD", "workspace")
+    assert n_marks(svg, "area") == 2 * 4 and n_marks(svg, "symbol") == 2 * 4 * 3
+    assert svg.count(">16 trials: supported</text>") == svg.count(">4 trials: supported</text>") == 2 * 4
+
+
+def test_budget_draws_nothing_of_what_is_unknown() -> None:
+    rows = charts.budget(made.summary(known=False))
+    assert {row["drawn"] for row in rows if row["kind"] != bands.TUNED} == {None}
+    assert {row["flag"] for row in rows if row["kind"] == bands.JUDGED} == {
+        "4 trials: no verdict", "16 trials: no verdict"
+    }  # fmt: skip
 
 
 def test_search_has_a_panel_a_knob_with_every_trial() -> None:

@@ -17,11 +17,19 @@ from tests.show import made
 METRICS = Path(__file__).parents[2] / "metrics"
 NO_VERDICT = ["no verdict"]
 UNUSUAL: dict[str, Callable[[], Figure]] = {
+    "budget_as_shipped": lambda: figures.budget(made.summary(trials=20, most=64)),
+    "budget_smoke": lambda: figures.budget(one_study()),
+    "budget_unknown": lambda: figures.budget(made.summary(known=False)),
+    "budget_one": lambda: figures.budget(made.summary(made.ARMS[:2], trials=20, most=64)),
+    "budget_six": lambda: figures.budget(made.summary(made.SIX, trials=20, most=48)),
+    "budget_none": lambda: figures.budget(made.summary(("baseline",))),
+    "budget_steep": lambda: figures.budget(steep()),
     "comparison_one_epoch": lambda: figures.comparison(made.source(studies=1, seeds=1, epochs=1)),
     "comparison_six": lambda: figures.comparison(made.source(made.SIX, studies=2, failed=[(made.SIX[-1], 0, 0)])),
     "comparison_all_failed": lambda: figures.comparison(made.source(("baseline",), 1, 1, failed=[("baseline", 0, 0)])),
-    "search_one_trial": lambda: figures.search(made.source(studies=1, trials=1), made.summary(expected=[1.2])),
-    "search_all_failed": lambda: figures.search(made.source(trials=2, dead=2), made.summary(expected=None)),
+    "search_one_trial": lambda: figures.search(made.source(studies=1, trials=1), made.summary(trials=1, most=2)),
+    "search_all_failed": lambda: figures.search(made.source(trials=2, dead=2), made.summary(known=False)),
+    "search_many": lambda: figures.search(made.source(studies=24), made.summary(trials=20, most=64)),
     "search_six": lambda: figures.search(made.source(made.SIX), None),
     "paired_one_study": lambda: figures.paired(made.summary(studies=1, seeds=1)),
     "paired_failed": lambda: figures.paired(made.summary(verdicts=NO_VERDICT)),
@@ -37,9 +45,12 @@ UNUSUAL: dict[str, Callable[[], Figure]] = {
     "dose_zero": lambda: figures.dose_response(made.dose((0.0,))),
     "dose_close": lambda: figures.dose_response(made.dose((0.0, 0.2, 0.3, 0.4, 0.6))),
     "dose_unknown": lambda: figures.dose_response(made.dose(known=False)),
+    "dose_alone": lambda: figures.dose_response(made.dose(settings=1)),
+    "dose_four": lambda: figures.dose_response(made.dose(settings=4)),
     "replication_short": lambda: figures.replication(made.replication(epochs=2, runs=1, marked=False)),
 }
 REAL: dict[str, Callable[[], Figure]] = {
+    "budget": lambda: figures.budget(json.loads((METRICS / "summary.json").read_text())),
     "comparison": lambda: figures.comparison(METRICS),
     "search": lambda: figures.search(str(METRICS), json.loads((METRICS / "summary.json").read_text())),
     "links": lambda: figures.links(json.loads((METRICS / "summary.json").read_text())),
@@ -51,6 +62,25 @@ def far() -> made.Record:
     record = made.summary()
     for entry in record["contrasts"]:
         entry |= {"ci_low": -100.0, "ci_high": 1e37, "equivalence_ci_low": -99.9999, "equivalence_ci_high": 1e9}
+    return record
+
+
+def one_study() -> made.Record:
+    record = made.summary(trials=1, most=2, studies=1, seeds=1)
+    for entry in record["contrasts"]:
+        entry |= dict.fromkeys(("ci_low", "ci_high", "equivalence_ci_low", "equivalence_ci_high"))
+    return record
+
+
+def steep() -> made.Record:
+    """Return a summary in which one trial is far worse, and few replicates leave a wide interval at the end."""
+    record = made.summary(trials=20, most=64)
+    for point in record["budget"]:
+        if point["n_trials"] < 4:
+            point.update({key: point[key] + 40.0 for key in made.FLAT if key != "n_pairs"})
+    for entry in (*record["budget"], *record["budget_verdicts"]):
+        if entry["n_trials"] == 64:
+            entry |= {"equivalence_ci_low": -60.0, "equivalence_ci_high": 70.0, "ci_low": -80.0, "ci_high": 90.0}
     return record
 
 
@@ -96,7 +126,7 @@ def test_no_text_overlaps_another_or_leaves_the_figure(name: str) -> None:
 @pytest.mark.parametrize("name", made.EVERY)
 def test_every_axis_is_labelled_with_a_unit(name: str) -> None:
     without = ("number of trials", "index of the singular value", "ln of the gradient norm's coefficient of variation")
-    for ax in made.EVERY[name]().axes:
+    for ax in (ax for ax in made.EVERY[name]().axes if ax.axison):
         for label in [ax.get_xlabel(), *([] if name == "links" else [ax.get_ylabel()])]:
             assert "(" in label or label.replace("\n", " ") in without
 
@@ -107,7 +137,8 @@ def test_figures_say_how_much_they_show() -> None:
     assert made.EVERY["paired"]().get_suptitle().endswith("4 studies, 12 pairs per contrast")
     assert made.EVERY["links"]().get_suptitle().endswith("4 studies per contrast")
     assert made.EVERY["spectra"]().get_suptitle() == "Median and 10 % to 90 % quantiles of 12 runs per arm"
-    assert "5 seeds, learning rate 0.05 per step" in made.EVERY["dose_response"]().get_suptitle()
+    assert made.EVERY["dose_response"]().get_suptitle().endswith("95 % interval over 5 seeds")
+    assert "tuning: 4 studies of 4 trials, 95 % interval" in texts(made.EVERY["budget"]())
     uneven = made.source()
     uneven["tune"]["baseline"]["studies"] = uneven["tune"]["baseline"]["studies"][:1]
     assert "1 to 4 studies" in figures.search(uneven).get_suptitle()
@@ -123,6 +154,32 @@ def test_comparison_draws_the_bands_and_counts_failed_runs() -> None:
     assert {"baseline (1 of 12 runs failed)", "weight decay"} <= set(texts(figure))
 
 
+def test_budget_draws_effects_margin_and_what_is_judged() -> None:
+    figure = UNUSUAL["budget_as_shipped"]()
+    titles = ["regularized vs baseline", "weight decay regularized vs weight decay", "all arms"]
+    assert [ax.get_title() for ax in figure.axes if ax.axison] == titles
+    for ax in figure.axes[:2]:
+        (effect,) = lines(ax, "effect")
+        assert effect[0].tolist() == list(range(1, 65)) and effect[1][[0, 7, 63]] == pytest.approx([2, 0, -2])
+        assert [line[0].tolist() for line in lines(ax, bands.JUDGED)] == [[20], [64]]
+        ((x, y),) = lines(ax, bands.TUNED)
+        assert x[0] == pytest.approx(20, rel=0.1) and y == [-1]
+        assert [t.get_text() for t in ax.texts] == ["64 trials: supported", "20 trials: supported"]
+        assert ax.get_xscale() == "log" and len(ax.patches) == 1
+    assert [line[1][-1] for line in lines(figure.axes[2], "loss")] == pytest.approx(
+        [1 + 1 / 64 - 0.01 * i for i in range(4)]
+    )
+
+
+def test_budget_keeps_in_sight_what_counts() -> None:
+    for ax in UNUSUAL["budget_steep"]().axes[:2]:
+        low, high = ax.get_ylim()
+        assert -15 < low < -4 and 2 < high < 15
+    unknown = UNUSUAL["budget_unknown"]()
+    assert texts(unknown).count("runs failed") == 2 and texts(unknown).count("unknown") == 1
+    assert not any(lines(ax, bands.JUDGED) for ax in unknown.axes) and len(lines(unknown.axes[0], bands.TUNED)) == 1
+
+
 def test_search_shows_every_trial_and_stars_the_winners() -> None:
     source = made.source(trials=14, dead=1)
     figure = figures.search(source, made.summary())
@@ -134,7 +191,16 @@ def test_search_shows_every_trial_and_stars_the_winners() -> None:
         expected = [[s["best"][knob], s["objective"]] for record in source["tune"].values() for s in record["studies"]]
         assert sorted(stars) == pytest.approx(np.array(sorted(expected)))
         assert ax.get_xscale() == "log" and ax.get_ylim()[1] < 10
-    assert [len(np.asarray(line.get_xdata())) for line in figure.axes[3].lines] == [3] * 4
+
+
+def test_search_tells_the_best_so_far_from_what_random_search_is_expected_to_find() -> None:
+    ax = made.EVERY["search"]().axes[3]
+    for kind, n, dash in ((bands.TUNED, 4, "-"), (bands.AT_RANDOM, 16, "--")):
+        drawn = [line for line in ax.lines if line.get_gid() == kind]
+        assert [line.get_color() for line in drawn] == list(style.ARMS.values())
+        assert {line.get_linestyle() for line in drawn} == {dash}
+        assert [np.asarray(line.get_xdata()).tolist() for line in drawn] == [list(range(1, n + 1))] * 4
+    assert ax.get_xscale() == "log" and ax.get_ylim()[1] < 2  # one trial leads out of sight
 
 
 def test_search_says_why_a_panel_is_empty() -> None:
@@ -142,7 +208,7 @@ def test_search_says_why_a_panel_is_empty() -> None:
     for study in source["tune"]["baseline"]["studies"]:
         for trial in study["trials"]:
             trial["params"] = {"lr": trial["params"]["lr"]}
-    found = texts(figures.search(source, made.summary(("baseline",), expected=None)))
+    found = texts(figures.search(source, made.summary(("baseline",), known=False)))
     assert found.count("tuned by no arm") == 2 and "unknown" in found
     assert "not compared yet" in texts(figures.search(source))
 
@@ -200,11 +266,15 @@ def test_spectra_draw_the_bands_and_before_training_in_grey() -> None:
 
 def test_dose_response_draws_strength_zero_left_of_a_break() -> None:
     figure = made.EVERY["dose_response"]()
-    for ax, n in zip(figure.axes, (2, 1, 1, 1), strict=True):
+    assert [ax.axison for ax in figure.axes] == [True] * 5 + [False]
+    for ax in figure.axes[:5]:
         drawn = lines(ax, "dose")
-        assert len(drawn) == n and all(len(line[0]) == 5 and line[0][0] < 0.001 / 2 for line in drawn)
+        assert len(drawn) == 2 and all(len(line[0]) == 5 and line[0][0] < 0.001 / 2 for line in drawn)
+        colors = [line.get_color() for line in ax.lines if line.get_gid() == "dose"]
+        assert colors == list(style.SETTINGS[:2])
         labels = [t.get_text() for t in ax.get_xticklabels()]
         assert labels == ["0", *(f"$10^{{{k}}}$" for k in (-3, -2, -1, 0))]
+    assert {"lr 0.05, no weight decay", "lr 0.05, weight decay 0.3"} <= set(texts(figure))
     assert all(len(line[0]) == 4 for line in lines(UNUSUAL["dose_unknown"]().axes[1], "dose"))
 
 

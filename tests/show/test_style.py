@@ -38,7 +38,7 @@ def test_no_setting_of_the_user_changes_a_byte(tmp_path: Path) -> None:
     subprocess.run(command, env=os.environ | user | path, check=True, cwd=tmp_path)
     made.write_figures(tmp_path / "ours")
     names = sorted(path.name for path in (tmp_path / "ours").iterdir())
-    assert len(names) == 7
+    assert len(names) == len(made.EVERY)
     for name in names:
         content = (tmp_path / "ours" / name).read_bytes()
         assert content.startswith(b"\x89PNG") and b"Software" not in content and b"Matplotlib" not in content
@@ -81,6 +81,34 @@ def test_an_arm_keeps_its_colour() -> None:
 )
 def test_ticks_of_a_logarithmic_axis(values: list[float], ticks: dict[float, str]) -> None:
     assert style.decades(values) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(
+    "n,labels",
+    [(1, ["1"]), (2, ["1", "2"]), (24, ["1", "2", "5", "10", "24"]), (64, ["1", "2", "5", "10", "20", "64"])],
+)
+def test_an_axis_of_trials_ends_with_their_number(n: int, labels: list[str]) -> None:
+    _, (ax,) = style.panels(1, 1, 4.0)
+    style.trials_axis(ax, n)
+    assert [text.get_text() for text in ax.get_xticklabels()] == labels
+    assert ax.get_xscale() == "log" and ax.get_xlim()[0] < 1 and n < ax.get_xlim()[1]
+
+
+@pytest.mark.parametrize(
+    "values,head,limits",
+    [
+        ([1.0, 3.0, float("nan")], 0.0, (0.9, 3.1)),
+        ([1.0, 3.0], 0.5, (0.9, 5.2)),
+        ([2.0], 0.0, (1.9, 4.1)),
+        ([], 0.0, (0, 1)),
+    ],
+)
+def test_an_axis_reaches_around_what_is_to_be_seen(
+    values: list[float], head: float, limits: tuple[float, float]
+) -> None:
+    _, (ax,) = style.panels(1, 1, 4.0)
+    style.limits(ax, values, head)
+    assert ax.get_ylim() == pytest.approx(limits)
 
 
 @pytest.mark.parametrize(

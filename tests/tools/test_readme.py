@@ -107,9 +107,9 @@ def test_a_command_that_dvc_does_not_have_is_found(tmp_path: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    text = re.sub(r"<!--.*?-->", "", FENCE.sub("", (ROOT / "README.md").read_text()))
+    text = readme.BLOCK.sub("", FENCE.sub("", (ROOT / "README.md").read_text()))  # the results' share varies
     words = [word for line in text.splitlines() if not line.startswith("|") for word in line.split()]
-    assert 1000 < len(words) < 1400
+    assert 700 < len(words) < 1150
 
 
 FRAMES = [
@@ -176,7 +176,19 @@ def dose(loss: list[float | None], kappa: list[float | None]) -> dict[str, Any]:
         mean = loss if name.endswith("loss") else kappa
         ends = {"ci_low": -0.01, "ci_high": 0.01}
         curves[name] = {"mean": mean} | {end: [m and m + by for m in mean] for end, by in ends.items()}
-    return {"lr": 0.002, "strengths": [0.0, 0.1, 1.0], "n_seeds": 2, **curves}
+    setting = {"lr": 0.002, "weight_decay": 0.0, "strengths": [0.0, 0.1, 1.0], "n_seeds": 2, **curves}
+    return {**setting, "others": [setting | {"lr": 0.008, "weight_decay": 0.4}]}
+
+
+def point(entry: dict[str, Any], n: int) -> dict[str, Any]:
+    """Return a contrast's effect at a number of trials, as it is in the contrast."""
+    ends = [f"{key}_{end}" for key in ("ci", "equivalence_ci") for end in ("low", "high")]
+    return {"n_trials": n, **{key: entry[key] for key in ("arm", "reference", "effect_percent", *ends)}}
+
+
+def judged(entry: dict[str, Any], n: int, **changes: Any) -> dict[str, Any]:
+    known = {"label": "published budget, random search", "replicates_needed": 14, "decided_from": 2}
+    return {**point(entry, n), **known, **{key: entry[key] for key in ("verdict", "reason")}, **changes}
 
 
 def sources(*contrasts: dict[str, Any], failed: bool = False, **changes: Any) -> dict[str, Any]:
@@ -190,15 +202,20 @@ def sources(*contrasts: dict[str, Any], failed: bool = False, **changes: Any) ->
     run = {"study": 0, "seed": 3, "initial_weights": "a", "state": state, "selected_epoch": 1, "lr": 0.01}
     run |= {"strength": 0.0, "weight_decay": 0.0, "test_loss": value, "test_accuracy": value}
     diagnosed = dict.fromkeys([*(link.name for link in LINKS[1:]), "calibration_error", "train_test_gap"], value)
-    curve = None if failed else [1.3, 1.1]
+    curve = dict.fromkeys(("expected_best", "expected_test_loss"), [None, None, None] if failed else [1.3, 1.2, 1.1])
+    questions = [entry for entry in contrasts if entry["link"] == "generalisation"]
     summary = {
+        "overall": ["The verdict.", "By random search.", "Open: all."] if contrasts else [],
         "contrasts": list(contrasts),
-        "arms": [{"arm": arm, "penalty": "none", "expected_best": curve, **means} for arm in arms],
+        "arms": [{"arm": arm, "penalty": "none", **curve, **means} for arm in arms],
+        "budget": [point(entry, n) for entry in questions for n in (1, 2, 3)],
+        "budget_verdicts": [judged(entry, n) for entry in questions for n in (2, 3)],
     }
     records = {
         "metrics/summary.json": summary,
         **{f"metrics/tune/{arm}.json": tuned for arm in arms},
         **{f"metrics/train/{arm}.json": {"runs": [run]} for arm in arms},
+        **{f"metrics/budget/{arm}.json": {"n_runs": 6} for arm in arms},
         **{f"metrics/diagnose/{arm}.json": {"n_runs": 1, **diagnosed} for arm in arms},
         "metrics/dose_response.json": dose([1.2, 1.0, 1.1], [3.0, 2.0, 1.0]),
         "metrics/replicate.json": replicated(1.0),
@@ -306,13 +323,57 @@ def test_the_rule_names_levels_and_margin() -> None:
     assert "the 98 % interval lies within the margin of 2.5 %" in text and "the 99 % interval lies below 0" in text
 
 
+def test_the_budget_is_said_and_shown_for_every_contrast() -> None:
+    given = sources(contrast(), contrast("inconclusive", arm="third"), without_effect(arm="failed"))
+    assert readme.budget(given) == "By random search.\nOpen: all."
+    effect = "-1.50 % (-2.00 to -1.00)"
+    assert readme.budget_table(given).splitlines() == [
+        "| contrast | n = 1 | n = 2 | n = 3 |",
+        "| --- | --- | --- | --- |",
+        f"| `new_arm` vs `old` | {effect} | {effect} | {effect} |",
+        f"| `third` vs `old` | {effect} | {effect} | {effect} |",
+        "| `failed` vs `old` | none | none | none |",
+    ]
+    rows = readme.budget_verdicts(given).splitlines()[2:]
+    start = "| `new_arm` vs `old` | 2 trials (published budget) | -1.50 % (-2.00 to -1.00) | -1.90 to -1.10 |"
+    assert len(rows) == 6 and rows[0] == f"{start} supported | 2 trials on |"
+    assert "| inconclusive (about 14 replicates needed) |" in rows[2]
+    assert "| none | none | no verdict (study 0, seed 7: the run of old failed) |" in rows[4]
+
+
+def test_tables_against_the_budget_end_with_the_largest_one() -> None:
+    given = sources(contrast())
+    for arm in given["metrics/summary.json"]["arms"]:
+        arm["expected_test_loss"] = [2 - n / 100 for n in range(64)]
+    header, _, first, _ = readme.expected_test_loss(given).splitlines()
+    assert header == "| arm | n = 1 | n = 2 | n = 5 | n = 10 | n = 20 | n = 32 | n = 64 |"
+    assert first.endswith("| 1.9600 | 1.9100 | 1.8100 | 1.6900 | 1.3700 |")
+    assert readme.expected_best(given).splitlines()[2] == "| `new_arm` | 1.3000 | 1.2000 | 1.1000 |"
+
+
+def test_the_workload_counts_every_run() -> None:
+    assert readme.workload(sources()) == (
+        "The committed results rest on 40 training runs: 8 of trials, 2 final, 12 of random search, 12 of the "
+        "dose-response, 6 of the replication."
+    )
+
+
 @pytest.mark.parametrize(
     "loss,kappa,expected,absent",
     [
-        ([1.2, 1.0, 1.1], [3.0, 2.0, 1.0], "lowest, 1.000, at strength 0.1.\nBeyond that strength", "Left out"),
-        ([1.2, 1.0, 1.015], [3.0, 2.0, 1.0], "at strength 0.1.", "Beyond"),
-        ([1.2, 1.0, 1.1], [3.0, 2.0, 2.5], "at strength 0.1.", "Beyond"),
-        ([1.2, 1.1, 1.0], [3.0, 2.0, 1.0], "lowest, 1.000, at strength 1.", "Beyond"),
+        (
+            [1.2, 1.0, 1.1],
+            [3.0, 2.0, 1.0],
+            "from strength 0 to 1 the mean ln of the condition number goes from 3.00 to 1.00 and test loss from 1.200 "
+            "to 1.100. It is lowest, 1.000, at strength 0.1, 16.7 % below that at 0; the intervals of the two lie "
+            "apart. Beyond that strength",
+            "Left out",
+        ),
+        ([1.2, 1.0, 1.015], [3.0, 2.0, 1.0], "at strength 0.1, 16.7 % below", "Beyond"),
+        ([1.2, 1.0, 1.1], [3.0, 2.0, 2.5], "at strength 0.1, 16.7 % below", "Beyond"),
+        ([1.2, 1.1, 1.0], [3.0, 2.0, 1.0], "lowest, 1.000, at strength 1, 16.7 % below that at 0", "Beyond"),
+        ([1.2, 1.19, 1.3], [3.0, 2.0, 1.0], "0.8 % below that at 0; the intervals of the two overlap.", "Left out"),
+        ([1.0, 1.1, 1.2], [3.0, 2.0, 1.0], "No strength gives a lower test loss than strength 0.", "lowest"),
         ([1.2, 1.0, None], [3.0, 2.0, None], "Left out, since a run failed: strength 1.", "Beyond"),
         ([1.2, None, None], [3.0, None, None], "fewer than two strengths could be measured", "lowest"),
     ],
@@ -320,8 +381,19 @@ def test_the_rule_names_levels_and_margin() -> None:
 def test_the_sentences_on_strength(
     loss: list[float | None], kappa: list[float | None], expected: str, absent: str
 ) -> None:
-    text = readme.dose_response({"metrics/dose_response.json": dose(loss, kappa)})
-    assert expected in text and absent not in text
+    head, _, *settings = readme.dose_response({"metrics/dose_response.json": dose(loss, kappa)}).splitlines()
+    assert head == "At fixed strengths, 2 seeds each:"
+    assert [text.split(": ")[0] for text in settings] == ["- lr 0.002, no weight decay", "- lr 0.008, weight decay 0.4"]
+    assert all(expected in text and absent not in text for text in settings)
+
+
+def test_the_table_on_strength_has_every_setting() -> None:
+    rows = readme.dose_response_table(sources()).splitlines()[2:]
+    assert [row.split(" | ")[:2] for row in rows] == [
+        [f"| {setting}", strength]
+        for setting in ("lr 0.002, no weight decay", "lr 0.008, weight decay 0.4")
+        for strength in ("0", "0.1", "1")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -397,5 +469,5 @@ def test_a_document_that_cannot_be_filled_is_one_line(tmp_path: Path, document: 
 def test_results_without_a_key_are_one_line(tmp_path: Path) -> None:
     root = repository(tmp_path, "<!-- result:dose_response -->\n<!-- /result -->\n")
     files.write_json(root / "metrics/dose_response.json", {"lr": 0.1})
-    with pytest.raises(SystemExit, match=r"^readme: README\.md: got results without the key 'test_loss', expected .*$"):
+    with pytest.raises(SystemExit, match=r"^readme: README\.md: got results without the key 'others', expected .*$"):
         readme.main(root, [])

@@ -19,11 +19,23 @@ QUANTILES = 0.1, 0.9
 BEFORE = "before training"  # stands where an arm stands
 TRIAL, WINNER, ABOVE = "trial", "a study's winner", "above the range, or failed"
 PAIR, STUDY, MEAN, EQUAL = "one pair of runs", "mean of a study", "mean", "practically equal"
+TUNED, AT_RANDOM = "tuning", "random search"  # how trials were chosen
+JUDGED = "random search, judged"
+FEW = 8  # budgets smaller than the largest one by more than this factor need not be in sight
 FARTHEST = 0.001, 1 + 9.99  # ratios between which links are drawn: -99.9 % and +999 %
+CONTRAST, SETTING = ["arm", "reference"], ["lr", "weight_decay"]  # what names one
+PERCENTS = {
+    "effect": "effect_percent",
+    "low": "ci_low",
+    "high": "ci_high",
+    "inner_low": "equivalence_ci_low",
+    "inner_high": "equivalence_ci_high",
+}  # column -> key of the summary
 DOSE = {
-    "loss (nats per example)": ("test_loss", "validation_loss"),
-    **{link.axis: (link.name,) for link in MEASURED},
-}  # axis label of a panel -> what it shows
+    "test_loss": GENERALISATION.axis,
+    "validation_loss": "validation loss (nats per example, used for tuning)",
+    **{link.name: link.axis for link in MEASURED},
+}  # quantity -> label of its axis
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -149,6 +161,95 @@ def effects(summary: Record) -> pd.DataFrame:
     return frame.assign(**ratios)
 
 
+def budget(summary: Record) -> pd.DataFrame:
+    """Return each contrast's effect against the number of trials of random search, in per cent of test loss.
+
+    Returns:
+        arm, reference, n_trials, effect, low and high (its interval), inner_low and inner_high (that at the equivalence
+        level), missing where runs failed; the same as far as they are in sight, as drawn, drawn_low, drawn_high,
+        drawn_inner_low and drawn_inner_high; margin_low, margin_high; kind (AT_RANDOM).
+    """
+    return _in_sight(_effects(summary["budget"], "n_trials").assign(kind=AT_RANDOM), summary)
+
+
+def judged(summary: Record) -> pd.DataFrame:
+    """Return what is marked on those curves: the effects on which there is a verdict.
+
+    Returns:
+        The columns of `budget`, and verdict; kind is JUDGED, a row a contrast and judged budget of random search, or
+        TUNED, a row a contrast: what the studies found at the tuning budget.
+    """
+    at_random = _effects(summary["budget_verdicts"], "n_trials", "verdict").assign(kind=JUDGED)
+    tuned = _effects(_of_tuning(summary), "verdict").assign(kind=TUNED, n_trials=tuning_budget(summary))
+    drawn = _effects(summary["budget"])[CONTRAST].drop_duplicates()
+    marks = pd.concat([at_random, tuned[at_random.columns]], ignore_index=True).merge(drawn, on=CONTRAST)
+    return _in_sight(marks, summary)
+
+
+def tuning_budget(summary: Record) -> int:
+    """Return the number of trials of a study."""
+    return max((len(arm["running_best"]) for arm in summary["arms"]), default=0)
+
+
+def _of_tuning(summary: Record) -> list[Record]:
+    return [entry for entry in summary["contrasts"] if entry["link"] == GENERALISATION.name]
+
+
+def _effects(entries: Sequence[Record], *columns: str) -> pd.DataFrame:
+    names = [*CONTRAST, *columns]
+    rows = [{name: e[name] for name in names} | {name: e[key] for name, key in PERCENTS.items()} for e in entries]
+    return pd.DataFrame(rows, columns=[*names, *PERCENTS]).astype(dict.fromkeys(PERCENTS, "float64"))
+
+
+def _in_sight(frame: pd.DataFrame, summary: Record) -> pd.DataFrame:
+    """Add the margin, and what is drawn: all that lies within one span of the margin and the effects that count.
+
+    So neither what very few trials find nor the wide intervals of few replicates flatten everything else.
+    """
+    points, tuned = _effects(summary["budget"], "n_trials"), _of_tuning(summary)
+    ends = [(*(c[key] for key in CONTRAST), *margin(c["margin_percent"])) for c in tuned]
+    margins = pd.DataFrame(ends, columns=[*CONTRAST, "margin_low", "margin_high"])
+    counting = [
+        points[points["n_trials"] >= points["n_trials"].max() / FEW],
+        _effects([*summary["budget_verdicts"], *tuned]),
+        *(margins[[*CONTRAST, end]].rename(columns={end: "effect"}) for end in ("margin_low", "margin_high")),
+    ]
+    by_contrast = pd.concat(counting).groupby(CONTRAST)["effect"]
+    sight = by_contrast.agg(bottom=lambda values: _around(values)[0], top=lambda values: _around(values)[1])
+    found = frame.merge(margins, on=CONTRAST).merge(sight, on=CONTRAST)
+    shown = found["effect"].between(found["bottom"], found["top"])
+    names = {"effect": "drawn"} | {end: f"drawn_{end}" for end in PERCENTS if end != "effect"}
+    drawn = {new: found[old].clip(found["bottom"], found["top"]).where(shown) for old, new in names.items()}
+    return found.assign(**drawn).drop(columns=["bottom", "top"])
+
+
+def best(summary: Record) -> pd.DataFrame:
+    """Return the lowest validation loss of so many trials, by arm.
+
+    Returns:
+        arm, kind (TUNED: the mean over studies; AT_RANDOM: what is expected of random search), n_trials, loss (nats),
+        drawn (the same, missing where it is out of sight).
+    """
+    return _losses(summary, {TUNED: "running_best", AT_RANDOM: "expected_best"})
+
+
+def expected(summary: Record) -> pd.DataFrame:
+    """Return the test loss to be expected of the best of so many trials of random search, by arm; columns as `best`."""
+    return _losses(summary, {AT_RANDOM: "expected_test_loss"})
+
+
+def _losses(summary: Record, keys: Mapping[str, str]) -> pd.DataFrame:
+    rows = [
+        {"arm": entry["arm"], "kind": kind, "n_trials": n, "loss": loss}
+        for kind, key in keys.items()
+        for entry in summary["arms"]
+        for n, loss in enumerate(entry[key], 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["arm", "kind", "n_trials", "loss"]).astype({"loss": "float64"})
+    counting = frame[frame["n_trials"] >= frame["n_trials"].max() / FEW]
+    return frame.assign(drawn=frame["loss"].where(frame["loss"] <= _around(counting["loss"])[1]))
+
+
 def measured_runs(source: Source) -> pd.DataFrame:
     """Return how many diagnosed runs each arm has and how many of them failed: arm, n, failed."""
     values = tables.quantities(source)
@@ -178,20 +279,30 @@ def spectra(source: Source) -> pd.DataFrame:
 
 
 def dose(record: Record) -> pd.DataFrame:
-    """Return each figure's mean over seeds at each strength, without those that are unknown.
+    """Return each figure's mean over seeds at each strength of each setting, without those that are unknown.
 
     Returns:
-        panel (its axis label), quantity, strength, mean, low, high; an interval may be missing.
+        lr, weight_decay, quantity, strength, mean, low, high; an interval may be missing.
     """
     columns = {"mean": "mean", "low": "ci_low", "high": "ci_high"}
     frames = [
-        pd.DataFrame({"panel": panel, "quantity": quantity, "strength": record["strengths"]}).assign(
-            **{name: pd.Series(record[quantity][key], dtype="float64") for name, key in columns.items()}
+        pd.DataFrame(
+            {
+                **{key: setting[key] for key in SETTING},
+                "quantity": quantity,
+                "strength": setting["strengths"],
+                **{name: pd.Series(setting[quantity][key], dtype="float64") for name, key in columns.items()},
+            }
         )
-        for panel, quantities in DOSE.items()
-        for quantity in quantities
+        for setting in settings(record)
+        for quantity in DOSE
     ]
     return pd.concat(frames, ignore_index=True).dropna(subset="mean", ignore_index=True)
+
+
+def settings(record: Record) -> list[Record]:
+    """Return the settings of the dose-response, the first one at the record's top level."""
+    return [record, *record["others"]]
 
 
 def replication(record: Record) -> pd.DataFrame:

@@ -21,6 +21,21 @@ def comparison(source: Source) -> Rows:
     return _rows(bands.validation(source))
 
 
+def budget(summary: Record) -> Rows:
+    """Return each contrast's effect (per cent) by number of trials, what is judged of it, and each arm's loss (nats).
+
+    A row that has an effect has no loss, and the other way round; the verdict is in the `flag` of what is judged.
+    """
+    curves, marks = bands.budget(summary), bands.judged(summary)
+    flags = [f"{words.counted('trial', [row['n_trials']])}: {row['verdict']}" for row in bands.plain(marks)]
+    effects = pd.concat([curves, marks.assign(flag=flags).drop(columns="verdict")], ignore_index=True)
+    panels = [f"{style.wrapped(words.versus(row), CONTRAST)}\n{style.DIFFERENCE}" for row in bands.plain(effects)]
+    losses = bands.expected(summary).drop(columns="loss").rename(columns={"drawn": "loss"})
+    losses = losses.assign(panel=f"all arms\n{style.EXPECTED}")
+    frame = pd.concat([effects.assign(panel=panels).drop(columns="reference"), losses], ignore_index=True)
+    return _placed(_rows(frame), "panel")
+
+
 def search(source: Source) -> Rows:
     """Return every trial with its knobs (None: not tuned), its objective (nats) and where it is drawn."""
     return _rows(bands.trials(source))
@@ -69,10 +84,11 @@ def spectra(source: Source) -> Rows:
 
 
 def dose_response(record: Record) -> Rows:
-    """Return each figure's mean at each strength, with its interval; what is unknown is left out."""
+    """Return each figure's mean at each strength of each setting, with its interval; what is unknown is left out."""
     frame = bands.dose(record)
-    names = {quantity: style.DOSES.get(quantity, "link") for quantity in frame["quantity"]}
-    return _placed(_rows(frame.assign(quantity=frame["quantity"].map(names))), "panel")
+    names = [words.setting(row) for row in bands.plain(frame)]
+    placed = frame.assign(setting=names, panel=frame["quantity"].map(bands.DOSE))
+    return _placed(_rows(placed.drop(columns=[*bands.SETTING, "quantity"])), "panel")
 
 
 def replication(record: Record) -> Rows:

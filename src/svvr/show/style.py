@@ -40,8 +40,7 @@ ARMS = {
 }
 FURTHER = ("#56B4E9", "#E69F00", "#000000", "#F0E442")
 ROWS = {"baseline": "#0072B2", "regularized_fresh": "#D55E00", "regularized_continued": "#E69F00"}
-QUANTITIES = {"test_loss": "#D55E00", "validation_loss": "#0072B2"}
-DOSES = {"test_loss": "test loss", "validation_loss": "validation loss (used for tuning)"}
+SETTINGS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # of the dose-response
 GREY = "#737373"  # before training
 PLAIN = "#000000"  # of no arm
 BAND: dict[str, Any] = {"alpha": 0.18, "linewidth": 0}
@@ -50,6 +49,7 @@ VALIDATION = "validation loss (nats per example, used for tuning)"
 OBJECTIVE = "objective (nats, used for tuning)"
 STRENGTH = "penalty strength (nats per unit of penalty)"
 DIFFERENCE = "difference in test loss (%)"
+EXPECTED = "expected test loss (nats)"
 KNOBS = {
     "lr": "learning rate (per step)",
     "strength": STRENGTH,
@@ -147,6 +147,23 @@ def whole_numbers(ax: Axes, label: str) -> None:
     """Set up a horizontal axis of whole numbers."""
     ax.set_xlabel(label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def trials_axis(ax: Axes, n: int) -> None:
+    """Set up a horizontal, logarithmic axis of 1 to n trials."""
+    ax.set_xlabel("number of trials")
+    ax.set_xscale("log")
+    ax.set_xlim(0.92, 1.09 * n)
+    found = [float(m * 10**k) for k in range(6) for m in (1, 2, 5) if m * 10**k <= n / 1.5]
+    ticks(ax, {value: f"{value:g}" for value in [*found, n]})
+
+
+def limits(ax: Axes, values: Iterable[float], head: float = 0.0) -> None:
+    """Let the vertical axis reach around values, whatever else is drawn, and higher by a share for what is written."""
+    known = [value for value in values if not math.isnan(value)]
+    if known:
+        low, span = min(known), (max(known) - min(known)) or abs(known[0]) or 1.0
+        ax.set_ylim(low - 0.05 * span, low + span * 1.05 / (1 - head))
 
 
 def ticks(ax: Axes, labels: Mapping[float, str]) -> None:

@@ -5,6 +5,7 @@ that were read already. Effects, intervals and verdicts are read from the summar
 """
 
 from svvr.show import style
+from svvr.show.figures.budget import draw as budget
 from svvr.show.figures.comparison import draw as comparison
 from svvr.show.figures.dose_response import draw as dose_response
 from svvr.show.figures.links import draw as links
@@ -15,4 +16,4 @@ from svvr.show.figures.spectra import draw as spectra
 
 save = style.save
 
-__all__ = ["comparison", "dose_response", "links", "paired", "replication", "save", "search", "spectra"]
+__all__ = ["budget", "comparison", "dose_response", "links", "paired", "replication", "save", "search", "spectra"]

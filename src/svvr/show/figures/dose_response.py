@@ -16,28 +16,33 @@ from svvr.tables import Record
 
 @style.fixed()
 def draw(record: Record) -> Figure:
-    """Draw losses and links against the penalty's strength, mean and interval over seeds.
+    """Draw losses and links against the penalty's strength, mean and interval over seeds, a colour for each setting.
 
     Args:
         record: the dose-response record. Strength 0 has no place on a logarithmic axis; it is drawn left of a break.
 
     Returns:
-        A figure of four panels.
+        A figure of a panel for each quantity.
     """
-    figure, axes = style.panels(2, 2, 6.0)
-    drawn = bands.dose(record)
+    figure, axes = style.panels(2, 3, 6.2)
+    drawn, settings = bands.dose(record), bands.settings(record)
     positions = _positions(record["strengths"])
     drawn["x"] = drawn["strength"].map(positions)
-    for ax, panel in zip(axes, bands.DOSE, strict=True):
+    colors = {words.setting(each): color for each, color in zip(settings, style.SETTINGS, strict=False)}
+    for ax, (quantity, label) in zip(axes, bands.DOSE.items(), strict=False):
         _strength_axis(ax, record["strengths"], positions)
-        ax.set_ylabel(style.wrapped(panel, 2.2))
-        for quantity, rows in drawn[drawn["panel"] == panel].groupby("quantity", sort=False):
-            _curve(ax, rows, style.QUANTITIES.get(str(quantity), style.PLAIN))
-    own: dict[str, Any] = {"marker": "o", "markersize": 4}
-    handles = [Line2D([], [], color=c, label=style.DOSES[name], **own) for name, c in style.QUANTITIES.items()]
-    style.legend(figure, [*handles, Line2D([], [], color="0.5", linestyle=":", label="level at strength 0")])
-    seeds, interval = words.counted("seed", [record["n_seeds"]]), f"{words.confidence(CONFIDENCE)} interval"
-    figure.suptitle(f"Mean and {interval} over {seeds}, learning rate {record['lr']:.3g} per step")
+        ax.set_ylabel(style.wrapped(label, 1.9))
+        for _, rows in drawn[drawn["quantity"] == quantity].groupby(bands.SETTING, sort=False):
+            _curve(ax, rows, colors[words.setting(bands.plain(rows.head(1))[0])])
+    for ax in axes[len(bands.DOSE) :]:
+        ax.set_axis_off()
+    handles = [Line2D([], [], color=c, marker="o", markersize=4, label=name) for name, c in colors.items()]
+    style.legend(figure, [*handles, Line2D([], [], color="0.5", linestyle=":", label="level at strength 0")], 3)
+    seeds, interval = (
+        words.counted("seed", (s["n_seeds"] for s in settings)),
+        f"{words.confidence(CONFIDENCE)} interval",
+    )
+    figure.suptitle(f"Against the penalty's strength: mean and {interval} over {seeds}")
     return figure
 
 
@@ -51,7 +56,7 @@ def _positions(strengths: Sequence[float]) -> dict[float, float]:
 def _strength_axis(ax: Axes, strengths: Sequence[float], positions: dict[float, float]) -> None:
     """Set up the logarithmic axis, with a break where strength 0 is drawn."""
     ax.set_xscale("log")
-    ax.set_xlabel(style.STRENGTH)
+    ax.set_xlabel(style.wrapped(style.STRENGTH, 2.2))
     positive = sorted({s for s in strengths if s > 0})
     ticks = style.decades(positive)
     if 0 in positions:
@@ -67,7 +72,7 @@ def _strength_axis(ax: Axes, strengths: Sequence[float], positions: dict[float, 
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, color: str) -> None:
-    """Draw one quantity; strength 0 stands alone, its level continued as a dotted line."""
+    """Draw one quantity in one setting; strength 0 stands alone, its level continued as a dotted line."""
     dosed, zero = rows[rows["strength"] > 0], rows[rows["strength"] == 0]
     ax.plot(dosed["x"], dosed["mean"], color=color)
     ax.plot(rows["x"], rows["mean"], "o", color=color, markersize=4, gid="dose")

@@ -1,27 +1,29 @@
 """What the tuning saw: every trial against its knobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from svvr import tables
 from svvr.show import bands, style, words
 from svvr.tables import Record, Source
 
+DASHES: dict[str, Any] = {bands.TUNED: "-", bands.AT_RANDOM: "--"}
+
 
 @style.fixed()
 def draw(source: Source, summary: Record | None = None) -> Figure:
-    """Draw every trial's objective (nats) against each knob, and the best loss expected of a number of trials.
+    """Draw every trial's objective (nats) against each knob, and the lowest against the number of trials.
 
     Args:
         source: tuning records. A star marks each study's winner; trials above the shown range, and failed ones, are
             triangles at the upper edge.
-        summary: the comparison's record, or None where there is none yet; an arm's `expected_best` may be None.
+        summary: the comparison's record, or None where there is none yet. Of it a line is the mean over studies of the
+            lowest so far, a dashed one what is expected of random search.
 
     Returns:
         A figure of four panels.
@@ -33,7 +35,7 @@ def draw(source: Source, summary: Record | None = None) -> Figure:
         ax.set_xlabel(label)
         ax.set_ylabel(style.OBJECTIVE)
         _knob(ax, drawn.dropna(subset=knob), knob, colors)
-    _expected(axes[3], summary["arms"] if summary else [], colors)
+    _best(axes[3], summary, colors)
     style.legend(figure, [*_dots(colors), *_signs()], 3)
     studies = found.groupby("arm")["study"].nunique()
     trials = found.groupby(["arm", "study"]).size()
@@ -54,7 +56,8 @@ def _knob(ax: Axes, drawn: pd.DataFrame, knob: str, colors: Mapping[str, str]) -
         if kind == bands.TRIAL:
             ax.scatter(x, trials["drawn"], s=10, color=color, alpha=0.5, linewidths=0, gid=kind)
         elif kind == bands.WINNER:
-            ax.scatter(x, trials["drawn"], s=80, color=color, marker="*", edgecolors="black", zorder=3, gid=kind)
+            star: dict[str, Any] = {"marker": "*", "edgecolors": "black", "linewidths": 0.6, "zorder": 3}
+            ax.scatter(x, trials["drawn"], s=80 if len(trials) < 10 else 50, color=color, gid=kind, **star)
         else:
             edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
             ax.plot(x, [1.0] * len(x), "^", markersize=5, color=color, gid=kind, **edge)
@@ -63,18 +66,21 @@ def _knob(ax: Axes, drawn: pd.DataFrame, knob: str, colors: Mapping[str, str]) -
         ax.set_ylim(top=above.iloc[0])
 
 
-def _expected(ax: Axes, arms: Sequence[Record], colors: Mapping[str, str]) -> None:
-    style.whole_numbers(ax, "number of trials")
-    ax.set_ylabel("expected best (nats, used for tuning)")
-    curves = {entry["arm"]: entry.get("expected_best") or [] for entry in arms}
-    for arm, curve in curves.items():
-        if curve:
-            marker = "o" if len(curve) < 3 else ""
-            ax.plot(range(1, len(curve) + 1), curve, color=colors.get(arm, style.PLAIN), marker=marker)
-    if not ax.lines:
-        ax.set_xlim(0.5, 1.5)
-        ax.yaxis.set_major_locator(MaxNLocator(nbins=3))
-        style.nothing(ax, "unknown" if arms else "not compared yet")
+def _best(ax: Axes, summary: Record | None, colors: Mapping[str, str]) -> None:
+    """Draw the lowest loss against the number of trials; the first of them may lead out of sight."""
+    ax.set_ylabel("lowest loss (nats, used for tuning)")
+    found = bands.best(summary) if summary else pd.DataFrame({"drawn": []})
+    if found["drawn"].isna().all():
+        ax.set_xlabel("number of trials")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        style.nothing(ax, "unknown" if summary else "not compared yet")
+        return
+    style.trials_axis(ax, found["n_trials"].max())
+    for (arm, kind), curve in found.groupby(["arm", "kind"], sort=False):
+        own: dict[str, Any] = {"linestyle": DASHES[str(kind)], "marker": "o" if len(curve) < 3 else "", "gid": kind}
+        ax.plot(curve["n_trials"], curve["loss"], color=colors.get(str(arm), style.PLAIN), **own)
+    style.limits(ax, found["drawn"])
 
 
 def _dots(colors: Mapping[str, str]) -> list[Line2D]:
@@ -86,4 +92,6 @@ def _signs() -> list[Line2D]:
     return [
         Line2D([], [], marker="*", markersize=11, markeredgecolor="black", label=bands.WINNER, **own),
         Line2D([], [], marker="^", markersize=5, label=bands.ABOVE, **own),
+        Line2D([], [], color="0.4", linestyle=DASHES[bands.TUNED], label="tuning: best so far, mean over studies"),
+        Line2D([], [], color="0.4", linestyle=DASHES[bands.AT_RANDOM], label="random search: expected best"),
     ]
