@@ -93,8 +93,8 @@ def test_trials() -> None:
 
 def test_design() -> None:
     assert rows(tables.design(RECORDS)) == [
-        ["a", 0, 2, 5, 1, 0.01, 0.0, 0.0, "complete", 1.5, 1.25],
-        ["a", 0, 2, 3, 0, 0.01, 0.0, 0.0, "complete", 1.5, 1.25],
+        ["a", 0, 2, 5, 0, 0.01, 0.0, 0.0, "complete", 1.5, 1.25],
+        ["a", 0, 2, 3, 1, 0.01, 0.0, 0.0, "complete", 1.5, 1.25],
         ["b", 0, 2, 5, 0, 0.01, 0.1, 0.0, "failed", None, None],
         ["b", 1, 2, 9, 0, 0.01, 0.0, 0.0, "complete", 1.0, 2.0],
     ]

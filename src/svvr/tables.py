@@ -78,14 +78,14 @@ def design(source: Source) -> pd.DataFrame:
     """Return the runs of the random design that all arms share.
 
     Returns:
-        A row a run: arm, replicate, point, seed, seed_index (from 0, the same seed in every arm and point of a
-        replicate), lr, strength, weight_decay (0 where the arm lacks them), state, validation_loss, test_loss.
+        A row a run: arm, replicate, point, seed, seed_index (from 0, in the record's order: the same seed in every arm
+        and point of a replicate), lr, strength, weight_decay (0 where the arm lacks them), state, validation_loss,
+        test_loss.
     """
     rows = [{"arm": arm, **run} for arm, record in _of(source, "budget").items() for run in record["runs"]]
     columns = ["arm", "replicate", "point", "seed", *KNOBS, "state", "validation_loss", "test_loss"]
     frame = pd.DataFrame(rows, columns=columns)
-    places = frame.groupby(["arm", "replicate"])["seed"].rank("dense")
-    frame.insert(4, "seed_index", places.astype("int64") - 1)
+    frame.insert(4, "seed_index", frame.groupby(["arm", "replicate", "point"]).cumcount())
     return _numbers(frame, *KNOBS, "validation_loss", "test_loss")
 
 

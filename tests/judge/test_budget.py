@@ -51,6 +51,13 @@ def test_a_failed_point_sorts_last_and_spoils_only_what_it_may_win(n: int) -> No
         assert (test[0], validation[0]) == pytest.approx(by_brute_force(of, n), rel=1e-12)
 
 
+def test_a_failure_that_is_as_good_as_impossible_is_ignored() -> None:
+    of = made(R=4, N=64)
+    of.validation[:, :4] = of.test[:, :4] = np.nan  # 16 of 256 points: all 12 drawn ones once in 1e17 searches
+    test, validation = budget.expected(of, [3, 12])
+    assert np.isnan(test[0]) and np.isnan(validation[0]) and np.isfinite([test[1], validation[1]]).all()
+
+
 def test_a_winner_whose_other_runs_failed_has_no_result() -> None:
     of = made()
     best = divmod(int(np.argmin(of.validation[:, :, 0])), 4)

@@ -330,8 +330,8 @@ def test_the_flat_figures_come_first_and_are_few() -> None:
     flat = [key for key, value in result.items() if not isinstance(value, list)]
     assert (
         list(result) == [*flat, "arms", "contrasts", "budget", "budget_verdicts"]
-        and len(flat) == 9
-        and flat[-1] == "selection"
+        and len(flat) == 4 + 2 * (len(PARAMS.compare.contrasts) - 1) + 2
+        and flat[-2:] == ["selection", "sampler"]
     )
     assert flat[:4] == [f"regularized_vs_baseline_{end}" for end in ("percent", "ci_low", "ci_high", "verdict")]
     assert result["arms"][1]["winners"] == [{"study": s, "lr": 0.01, "strength": 0.1} for s in range(4)]

@@ -29,7 +29,7 @@ SCHEMAS: dict[str, type[schemas.Schema]] = {
 }  # fmt: skip
 RECORDS: dict[str, dict[str, Any]] = {
     "summary": {
-        "overall": ["so"],
+        "overall": ["so"], "sampler": "tpe",
         "arms": [{"arm": "a", **{name: [1.0] for name in ("running_best", "expected_best", "expected_test_loss")}}],
         "contrasts": [CONTRAST], "budget": [POINT], "budget_verdicts": [POINT | AT],
     },

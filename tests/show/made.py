@@ -112,6 +112,7 @@ def summary(
     points = [at_budget(*pair, n, most, known) for pair in pairs for n in range(1, most + 1)]
     return {
         "overall": ["Nothing is established."],
+        "sampler": "tpe",
         "arms": [compared(arm, i, trials, most, known) for i, arm in enumerate(arms)],
         "contrasts": contrasts,
         "budget": points,

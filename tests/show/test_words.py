@@ -85,7 +85,7 @@ def test_the_first_two_contrasts_decide(verdicts: tuple[str, str], conclusion: s
     first = words.overall(made.summary() | {"contrasts": contrasts}, LISTED, 20)[0]
     names = [f"{words.name(arm)} against {words.name(reference)}" for arm, reference in LISTED]
     named = " and ".join(f"{name} ({verdict})" for name, verdict in zip(names, verdicts, strict=True))
-    assert first.startswith(f"At a budget of 20 trials, in 4 studies, {conclusion}{named}")
+    assert first.startswith(f"At a budget of 20 trials (TPE), in 4 studies, {conclusion}{named}")
     assert f"Links, {names[0]}: " in first
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from svvr.core.params import Params
 
 Floats = npt.NDArray[np.float64]
+NEGLIGIBLE = 1e-12  # a probability at which no finite loss could be seen in the result
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def expected(of: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
 
     For each seed the points are ordered by its validation losses, and the winner is told by its other seeds, since
     its own would flatter it; then the mean over seeds is taken. A failed run sorts last: it wins only where all drawn
-    ones failed.
+    ones failed, which is ignored where it is as good as impossible.
 
     Args:
         of: an arm's runs, S >= 2 seeds.
@@ -90,7 +91,7 @@ def expected(of: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
         for row, values in enumerate((others[order], validation[order, q])):
             lost = np.isnan(values)
             sums[row] += weights @ np.where(lost, 0, values)
-            sums[row, (weights[:, lost] > 0).any(1)] = np.nan
+            sums[row, (weights[:, lost] > NEGLIGIBLE).any(1)] = np.nan
     return sums[0] / S, sums[1] / S
 
 

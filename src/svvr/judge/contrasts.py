@@ -55,6 +55,7 @@ def summarise(params: "Params", records: Records, test_losses: Losses) -> dict[s
     return {
         **_flat(contrasts),
         "selection": params.selection,
+        "sampler": params.tuning.sampler,
         "arms": _arms(params, records, ends, designs),
         "contrasts": contrasts,
         **budget.compare(params, designs, listed),

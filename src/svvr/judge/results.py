@@ -84,6 +84,7 @@ class Summary(Schema):
     """`metrics/summary.json`."""
 
     overall: list[str]
+    sampler: Literal["tpe", "random"]
     arms: list[ComparedArm]
     contrasts: list[Contrast]
     budget: list[BudgetPoint]

@@ -136,12 +136,12 @@ def overall(found: Record, listed: Sequence[tuple[str, str]], trials: int) -> li
     if not listed:
         return []
     by_budget = (_by_budget(found, pair, trials) for pair in listed[:2])
-    return [_tuned(found["contrasts"], listed, trials), *filter(None, by_budget), *_open(found, listed)]
+    return [_tuned(found, listed, trials), *filter(None, by_budget), *_open(found, listed)]
 
 
-def _tuned(contrasts: Sequence[Record], listed: Sequence[tuple[str, str]], trials: int) -> str:
+def _tuned(summary: Record, listed: Sequence[tuple[str, str]], trials: int) -> str:
     """Say whether the hypothesis is supported by what the studies found, and which links of the first contrast hold."""
-    found = {(c["arm"], c["reference"], c["link"]): c for c in contrasts}
+    found = {(c["arm"], c["reference"], c["link"]): c for c in summary["contrasts"]}
     decisive = [found[arm, reference, GENERALISATION.name] for arm, reference in listed[:2]]
     verdicts = [c["verdict"] for c in decisive]
     names = " and ".join(f"{against(c)} ({c['verdict']})" for c in decisive)
@@ -155,7 +155,8 @@ def _tuned(contrasts: Sequence[Record], listed: Sequence[tuple[str, str]], trial
         conclusion = f"the hypothesis as a whole is not established: {names}; it takes both to be supported"
     studies = counted("study", (c["n_studies"] for c in decisive))
     chain = [found[*listed[0], link.name] for link in CHAIN]
-    return f"At a budget of {counted('trial', [trials])}, in {studies}, {conclusion}. {_chain(chain)}"
+    search = {"tpe": "TPE", "random": "random search"}[summary["sampler"]]
+    return f"At a budget of {counted('trial', [trials])} ({search}), in {studies}, {conclusion}. {_chain(chain)}"
 
 
 def _by_budget(found: Record, pair: tuple[str, str], trials: int) -> str:
