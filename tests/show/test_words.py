@@ -196,7 +196,7 @@ def test_nothing_is_said_to_be_open_where_a_verdict_is_missing() -> None:
 def test_a_summary_gets_its_sentences() -> None:
     found = {"flat": 1.5, **made.summary()}
     result = words.with_sentences(found, LISTED, 20)
-    assert list(result) == ["flat", "overall", "arms", "contrasts", "budget", "budget_verdicts"]
+    assert list(result) == ["flat", "overall", "sampler", "arms", "contrasts", "budget", "budget_verdicts"]
     assert [c["sentence"] for c in result["contrasts"]] == [words.sentence(c, 20) for c in found["contrasts"]]
     assert result["overall"] == words.overall(found, LISTED, 20)
     assert all(result[key] == found[key] for key in ("arms", "budget", "budget_verdicts"))
