@@ -20,7 +20,14 @@ ROOT = Path(__file__).parents[2]
 METRICS = ROOT / "metrics"
 COMMITTED = load(ROOT / "params.yaml")
 N_TRIALS = COMMITTED.tuning.trials
-PARAMS = COMMITTED.model_copy(update={"budget": Budget(replicates=3, points=2 * N_TRIALS, seeds=2)})
+FOUR = {name: arm for name, arm in COMMITTED.arms.items() if name != "regularized_decoupled"}
+PARAMS = COMMITTED.model_copy(
+    update={
+        "arms": FOUR,
+        "budget": Budget(replicates=3, points=2 * N_TRIALS, seeds=2),
+        "compare": COMMITTED.compare.model_copy(update={"contrasts": COMMITTED.compare.contrasts[:3]}),
+    }
+)
 BUDGET = PARAMS.budget
 ARMS = tuple(PARAMS.arms)
 N_SEEDS = 4

@@ -159,4 +159,4 @@ def test_the_gradient_stays_exact_along_training(
     spread = [(3e-4, 1e-3), (0.002, 0.03), (0.02, 0.3), (0.05, 0.01), (0.002, 10.0)]
     train([Run(k, lr, 0, "sv_variance", strength, epochs=8) for k, (lr, strength) in enumerate(spread)], data)
     record_property("worst_relative_error", max(errors))
-    assert len(errors) == 8 * 5 * 3 and 0 < max(errors) < 1e-4
+    assert len(errors) >= 8 * 5 * 3 and 0 < max(errors) < 1e-4  # a step of each layer, and the probe's calls

@@ -26,9 +26,7 @@ def splits() -> Arrays:
 
 def test_the_reference_penalty_is_ours() -> None:
     W = torch.randn(3, 10, 12, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        reference.penalty_gradient(W), penalty.gradient("sv_variance")(W), rtol=1e-3, atol=1e-5
-    )
+    torch.testing.assert_close(reference.penalty_gradient(W), penalty.gradient("sv_variance")(W), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3])
