@@ -24,25 +24,42 @@ ALL = {
     *(f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS),
 }
 GATHER = {"compare", "tables", "plot"}  # the stages that read all arms
-# What a stage reads of params.yaml is noted beside the lock, so that a test can hold it against dvc.yaml.
+# What a stage reads of params.yaml is noted beside the lock, so that a test can hold it against dvc.yaml. Python loads
+# this file before a stage, as it lies on the path of stages alone; the package itself stays as it is.
 NOTE_READS = """
+import importlib.util
+import os
+import sys
 
-class _Noted:
+
+class Noted:
     def __init__(self, params):
-        self._params = params
+        self.params = params
 
     def __getattr__(self, name):
-        import os
         with open(f".cache/reads-{os.environ.get('DVC_STAGE', '')}", "a") as handle:
             handle.write(name + "\\n")
-        return getattr(self._params, name)
+        return getattr(self.params, name)
 
 
-_load = load
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name != "svvr.core.params":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def note(module):
+            execute(module)
+            load = module.load
+            module.load = lambda path: Noted(load(path))
+
+        spec.loader.exec_module = note
+        return spec
 
 
-def load(path):
-    return _Noted(_load(path))
+sys.meta_path.insert(0, Finder())
 """
 
 
@@ -75,8 +92,7 @@ class Copy:
             if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
-        reader = folder / "src/svvr/core/params.py"
-        reader.write_text(reader.read_text() + NOTE_READS)
+        (folder / "src/sitecustomize.py").write_text(NOTE_READS)
         self.write_params(tiny(self.params()))
         self.commit("tiny params")
 

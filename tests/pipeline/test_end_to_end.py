@@ -78,7 +78,7 @@ def test_make_repro_ends_with_the_verdicts_and_refuses_a_damaged_lock(copy: Copy
     output = copy.make("repro")
     assert "Running stage" not in output
     table = output[output.index("contrast  ") :].splitlines()
-    named = [line for line in table if " generalisation " in line]
+    named = [line for line in table if "  generalisation  " in line]
     assert len(named) == len(copy.params()["compare"]["contrasts"]) and output.count("contrast  ") == 1
     lock = copy.folder / "dvc.lock"
     whole = lock.read_text()
@@ -215,9 +215,7 @@ def test_epochs_run_all_but_prepare_and_replicate(copy: Copy) -> None:
     params = copy.params()
     params["training"]["epochs"] = 3
     copy.write_params(params)
-    ran = copy.repro()
-    assert ran <= ALL - {"prepare", "replicate"}
-    assert {f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS} | {"compare", "plot", "dose_response"} <= ran
+    assert copy.repro("--dry") == ALL - {"prepare", "replicate"}
 
 
 def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, tmp_path: Path) -> None:
@@ -274,7 +272,7 @@ def test_every_chart_of_the_page_draws_without_a_network(copy: Copy) -> None:
     assert len(charts) == 8
     for chart in charts:
         assert re.search(r'class="mark-(symbol|line|area|rule) role-mark[^"]*"[^>]*>\s*<(path|line) ', chart)
-    assert not re.findall(r"CONSOLE.*", drawn)
+    assert not [line for line in re.findall(r"CONSOLE.*", drawn) if "WARN" not in line]
 
 
 def test_experiments_set_params_from_the_command_line(copy: Copy) -> None:

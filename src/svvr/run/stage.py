@@ -14,7 +14,7 @@ from svvr.core.files import RecordError, file_hash
 from svvr.core.messages import show
 from svvr.core.params import ARM, Params, ParamsError, load
 from svvr.run import cache, code
-from svvr.run.lifetime import kept
+from svvr.run.lifetime import end_on_signals, kept
 
 log = logging.getLogger("svvr")
 
@@ -47,6 +47,7 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout or sys.stderr)
     logging.captureWarnings(True)
+    end_on_signals(name)
     logging.raiseExceptions = False  # a reader of the output that has gone is no reason for tracebacks
     try:
         with _lock(name):
