@@ -26,7 +26,7 @@ def test_a_setting_that_is_no_number_of_workers_is_named(said: str, monkeypatch:
 def output(code: str, **environment: str) -> str:
     own = {name: value for name, value in os.environ.items() if name != "SVVR_WORKERS"}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=own | environment)
-    assert not result.stderr, result.stderr
+    assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
 

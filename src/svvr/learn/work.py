@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from svvr.core.files import Arrays
 from svvr.core.seeds import derive
+from svvr.learn import penalty
 from svvr.learn.result import RULES, Result, Score
 from svvr.learn.spec import Run
 from svvr.learn.train import score, train
@@ -20,6 +21,8 @@ Losses: TypeAlias = dict[str, float | None]  # selection rule -> validation loss
 
 
 def _code(run: Run) -> tuple[str, ...]:
+    for name in run.penalties():
+        penalty.load(name)  # a file that cannot be loaded is told in one line
     return "svvr.learn.train", *map(code.penalty, run.penalties())
 
 
