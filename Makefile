@@ -5,7 +5,7 @@ PYTHON ?= python3
 # dvc.yaml's commands say `python`, and must find the environment's
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help venv repro verify check test readme lint bench dashboard clean-cache clean
+.PHONY: help venv repro try plan smoke new verify check test readme lint bench dashboard clean-cache clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -27,6 +27,18 @@ repro: venv  ## run what is out of date, then print the verdicts
 	@python -m tools.check
 	dvc repro
 	@python stages/compare.py --show
+
+try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high] [COUPLING=decoupled] [PNG=look.png]
+	@python -m tools.first_look
+
+plan: venv  ## what repro would run, what of it is kept, and how long it takes
+	@python -m tools.plan
+
+smoke: venv  ## run all stages on small settings in a temporary copy
+	@python -m tools.smoke
+
+new: venv  ## begin a penalty: its file, its test and its arm, as in: make new PENALTY=name
+	@python -m tools.new
 
 verify: venv  ## recompute everything in a temporary clone and compare with the committed metrics
 	python -m tools.verify

@@ -94,7 +94,8 @@ def test_commands_exist(path: Path) -> None:
     for arguments in commands(path, "dvc"):
         assert parser.parse_args(arguments).func, arguments
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {target for arguments in commands(path, "make") for target in arguments} <= targets
+    named = {word for arguments in commands(path, "make") for word in arguments if "=" not in word}  # less variables
+    assert named <= targets
 
 
 def test_a_command_that_dvc_does_not_have_is_found(tmp_path: Path) -> None:
