@@ -4,6 +4,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # dvc.yaml's commands say `python`, and must find the environment's
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# What a user has set for other work, and what would find other code or install elsewhere
+unexport $(filter PYTHON%,$(.VARIABLES)) PIP_TARGET PIP_PREFIX PIP_ROOT
+export PYTHONPATH := src
+export PIP_USER := 0
+# What .venv is made of: the folder that it lies in, its interpreter, the packages; the stamp holds the same
+MADE_OF = .venv/bin/python -I -c 'import sys; print(sys.prefix, sys.base_prefix, *sys.version_info[:3])' 2>/dev/null; \
+	cat requirements.lock pyproject.toml | cksum
 
 .PHONY: help venv repro try plan smoke new verify check test readme lint bench dashboard clean-cache clean
 
@@ -12,16 +19,22 @@ help:  ## list the targets
 
 venv: .venv/.installed  ## make .venv with the exact packages of requirements.lock
 
-# The stamp comes last, so an install that was killed is begun again. The old environment goes first, as $(PYTHON) may be its own.
-.venv/.installed: requirements.lock pyproject.toml
+# Made anew where it is not what the stamp says, as in a folder that was moved or copied
+ifneq ($(shell $(MADE_OF)),$(shell cat .venv/.installed 2>/dev/null))
+.PHONY: .venv/.installed
+endif
+
+# The stamp comes last, so an install that was killed is begun again. The old environment goes first, as $(PYTHON) may be
+# its own; of a link what it leads to stays, as it may be another folder's.
+.venv/.installed:
 	@rm -rf .venv
 	@command -v $(PYTHON) >/dev/null || { echo "PYTHON: got $(PYTHON), no such command; expected Python 3.11 or newer, as in: make venv PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit("PYTHON: got $(PYTHON), Python %d.%d; expected 3.11 or newer, as in: make venv PYTHON=python3.12" % v[:2])'
 	@echo "installing the packages of requirements.lock into .venv; this takes minutes"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
-	@.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@{ $(MADE_OF); } > $@
 
 repro: venv  ## run what is out of date, then print the verdicts
 	@python -m tools.check

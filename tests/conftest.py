@@ -1,11 +1,13 @@
 """Small data, a copy of the pipeline, a cluster, and the settings that every test relies on."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +15,14 @@ import torch
 
 from svvr.core.files import Arrays
 from tests.copies import ALL, Copy
+from tools import git
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_user_s_git() -> Iterator[None]:
+    """Started by a git hook, no test and no process of a test changes the repository of the hook."""
+    with mock.patch.dict(os.environ, git.environment(), clear=True):
+        yield
 
 
 @pytest.fixture(autouse=True)

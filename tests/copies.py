@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from tools import git
+
 ROOT = Path(__file__).parents[1]
 ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
 OF_ARM = ("tune", "train", "budget", "diagnose")
@@ -80,15 +82,18 @@ def tiny(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+def environment() -> dict[str, str]:
+    """Return this process's environment without what make or git, which may have started the tests, put into it."""
+    return {name: value for name, value in git.environment().items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
 class Copy:
     """A copy of the repository with tiny params."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        names = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.split("\0")
-        for name in filter(None, names):
+        names = git.ask(ROOT, "ls-files", "-co", "--exclude-standard", "-z")
+        for name in filter(None, names.split("\0")):
             if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
@@ -113,7 +118,7 @@ class Copy:
 
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+        return environment() | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
 
     def run(self, *command: str, status: int = 0, **environment: str) -> str:
         result = subprocess.run(

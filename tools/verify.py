@@ -5,31 +5,57 @@ contrast's effect must lie within the committed interval.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from tools import git
+
 PLATFORM = ("python", "torch", "numpy", "scipy", "optuna", "mnist1d", "machine", "cpu_capability")
 Texts = dict[str, str]
 
 
 def main() -> None:
+    """Compare, and print that all agrees.
+
+    Raises:
+        ValueError: in a line each, what differs, or why there is nothing to compare.
+    """
+    check_place(Path.cwd())
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "-q", str(Path.cwd()), str(clone)], check=True)
+        git.ask(Path.cwd(), "clone", "-q", str(Path.cwd()), str(clone))
         committed = read(clone)
-        if subprocess.run(["dvc", "repro", "-f"], cwd=clone, env=os.environ | {"SVVR_CACHE": "off"}).returncode:
-            sys.exit("verify: a stage failed in the clone")
+        if not committed:
+            raise ValueError("HEAD: got no metrics, expected the committed results of a run")
+        environment = git.environment() | {"SVVR_CACHE": "off"}
+        if subprocess.run(["dvc", "repro", "-f"], cwd=clone, env=environment).returncode:
+            raise ValueError("a stage failed in the clone")
         recomputed = read(clone)
     alike = platforms(committed) == platforms(recomputed)
     differences = other_bytes(committed, recomputed) if alike else outside(committed, recomputed)
     if differences:
-        sys.exit("\n".join(f"verify: {line}" for line in differences))
+        raise ValueError("\n".join(differences))
     how = "byte for byte" if alike else "within the intervals (other package versions or processor features)"
     print(f"verify: {len(committed)} metrics files agree {how}")
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder of which git makes no clone.
+
+    Raises:
+        ValueError: in one line.
+    """
+    try:
+        above = git.ask(folder, "rev-parse", "--show-prefix").strip()
+    except ValueError as error:
+        raise ValueError(
+            f"{folder}: got '{error}', expected a git repository, whose last commit is recomputed"
+        ) from error
+    if above:
+        raise ValueError(f"{folder}: got the subfolder {above} of a git repository, expected its top folder")
 
 
 def read(folder: Path) -> Texts:
@@ -62,4 +88,9 @@ def outside(committed: Texts, recomputed: Texts) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit("\n".join(f"verify: {line}" for line in str(error).splitlines()))
+    except KeyboardInterrupt:
+        sys.exit(130)

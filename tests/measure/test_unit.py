@@ -101,7 +101,9 @@ def in_a_process(path: Path, threads: int) -> str:
     """Measure in a fresh interpreter, in which BLAS and torch may use so many threads."""
     code = (
         "import pickle, sys; from pathlib import Path; from svvr.measure.unit import measure\n"
-        "print(measure(*pickle.loads(Path(sys.argv[1]).read_bytes()))[0].arrays()['measured'])"
+        "from threadpoolctl import threadpool_info\n"
+        "print(measure(*pickle.loads(Path(sys.argv[1]).read_bytes()))[0].arrays()['measured'])\n"
+        "assert {pool['num_threads'] for pool in threadpool_info()} == {1}"  # for whoever measures in another thread
     )
     source = Path(spectrum.__file__).parents[2]
     variables = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL")}

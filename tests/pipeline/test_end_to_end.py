@@ -1,6 +1,5 @@
 """The whole pipeline on tiny params in a temporary copy of the repository, through dvc itself."""
 
-import os
 import re
 import shutil
 import textwrap
@@ -14,7 +13,6 @@ import yaml
 from tests.copies import ALL, ARMS, GATHER, OF_ARM, Copy
 
 pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.slow]
-CHROMIUM = shutil.which("chromium")
 PNGS = ("budget", "comparison", "search", "paired", "links", "spectra", "dose_response", "replication")
 
 
@@ -257,24 +255,6 @@ def test_dvc_s_own_commands(copy: Copy) -> None:
     shutil.rmtree(copy.folder / "dvc_plots")
     described = copy.run("dvc", "stage", "list")
     assert all(re.search(rf"^{re.escape(name)}\s+\w.*\.$", described, re.MULTILINE) for name in ALL)
-
-
-@pytest.mark.skipif(
-    not (CHROMIUM or "REQUIRE_CHROMIUM" in os.environ), reason="needs Chromium, as in: apt-get install chromium"
-)
-def test_every_chart_of_the_page_draws_without_a_network(copy: Copy) -> None:
-    copy.run("dvc", "plots", "show")
-    page = copy.folder / "dvc_plots/index.html"
-    drawn = copy.run(
-        CHROMIUM or "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
-    )  # fmt: skip
-    shutil.rmtree(copy.folder / "dvc_plots")
-    charts = re.findall(r'(?s)<svg [^>]*class="marks".*?</svg>', drawn)
-    assert len(charts) == 8
-    for chart in charts:
-        assert re.search(r'class="mark-(symbol|line|area|rule) role-mark[^"]*"[^>]*>\s*<(path|line) ', chart)
-    assert not [line for line in re.findall(r"CONSOLE.*", drawn) if "WARN" not in line]
 
 
 def test_experiments_set_params_from_the_command_line(copy: Copy) -> None:

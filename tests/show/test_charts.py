@@ -14,7 +14,7 @@ from svvr.show import bands, charts, style, words
 from tests.show import made
 
 TEMPLATES = Path(__file__).parents[2] / ".dvc/plots"
-VEGA_LITE = "5.21"  # the release nearest to the one in .dvc/vega
+VEGA_LITE = "5.21"  # the release nearest to the one in .dvc/plots.html
 ROWS: dict[str, charts.Rows] = {
     "budget": charts.budget(made.summary(made.SIX)),
     "comparison": charts.comparison(made.source(made.SIX)),

@@ -82,8 +82,8 @@ def measure(units: Sequence[Measurement], data: Arrays) -> list[Measured]:
         ValueError: where a model and the data do not fit each other, or a setting is out of range.
     """
     torch.set_num_threads(1)
-    with threadpool_limits(1):  # those of BLAS, which Lanczos' vector sums use
-        return [_measured(unit, data) for unit in units]
+    threadpool_limits(1)  # those of BLAS, which Lanczos' vector sums use; for good, as another thread may be measuring
+    return [_measured(unit, data) for unit in units]
 
 
 def _measured(unit: Measurement, data: Arrays) -> Measured:
