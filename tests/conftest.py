@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from svvr.core.files import Arrays
 from tests.copies import ALL, Copy
@@ -76,11 +78,20 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
-    made = Copy(tmp_path_factory.mktemp("copy"))
-    assert made.repro() == ALL
-    made.commit("results")
-    yield made
+def copy(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Copy:
+    """A copy after its first run, which is made once for all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    first = (folder if worker_id == "master" else folder.parent) / "first"
+    with FileLock(f"{first}.lock"):
+        if not first.exists():
+            first.mkdir()
+            made = Copy(first)
+            assert made.repro() == ALL
+            made.commit("results")
+    own = object.__new__(Copy)
+    own.folder = tmp_path_factory.mktemp("copy") / "project"
+    shutil.copytree(first, own.folder, symlinks=True)
+    return own
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import yaml
 from tools import git
 
 ROOT = Path(__file__).parents[1]
-ARMS = ("baseline", "regularized", "weight_decay", "weight_decay_regularized")
+ARMS = ("baseline", "regularized", "weight_decay")
 OF_ARM = ("tune", "train", "budget", "diagnose")
 ALL = {
     "prepare",

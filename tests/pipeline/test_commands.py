@@ -1,0 +1,125 @@
+"""The commands of make and of dvc itself: verdicts, diffs, figures, experiments, the queue."""
+
+import re
+import time
+
+import pytest
+
+from tests.copies import ALL, Copy
+
+pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.slow]
+
+
+def test_make_repro_ends_with_the_verdicts_and_refuses_a_damaged_lock(copy: Copy) -> None:
+    output = copy.make("repro")
+    assert "Running stage" not in output
+    table = output[output.index("contrast  ") :].splitlines()
+    named = [line for line in table if "  generalisation  " in line]
+    assert len(named) == len(copy.params()["compare"]["contrasts"]) and output.count("contrast  ") == 1
+    lock = copy.folder / "dvc.lock"
+    whole = lock.read_text()
+    for damaged in ("", "- a list", whole[:40] + "{", whole[: whole.index("cmd:") + 2]):
+        lock.write_text(damaged)
+        refused = copy.make("repro", status=2).splitlines()[0]
+        expected = "expected what dvc writes; bring it back with: git checkout -- dvc.lock"
+        assert refused == f"dvc.lock: got a damaged file, {expected}"
+    lock.write_text(whole)
+    before = copy.results()
+    params = copy.params()
+    params["final"]["seeds"] = 10**9
+    copy.write_params(params)
+    assert copy.make("repro", status=2).startswith("params.yaml: final.seeds: got 1000000000, expected a whole number")
+    assert copy.results() == before
+
+
+@pytest.mark.parametrize("name", ["a;touch PWNED", "$(touch PWNED)"])
+def test_a_name_in_params_never_reaches_a_shell(copy: Copy, name: str) -> None:
+    params = copy.params()
+    params["arms"][name] = params["arms"].pop("weight_decay")
+    copy.write_params(params)
+    copy.run("dvc", "repro", "-s", f"tune@{name}", status=255)
+    assert not list(copy.folder.rglob("PWNED*"))
+
+
+def test_make_clean_cache_forgets_finished_runs(copy: Copy) -> None:
+    assert list((copy.folder / ".cache/svvr").glob("*/*.npz"))
+    copy.make("clean-cache")
+    assert not (copy.folder / ".cache/svvr").exists()
+
+
+def test_make_help_lists_every_target(copy: Copy) -> None:
+    targets = re.findall(r"^([a-z-]+):", (copy.folder / "Makefile").read_text(), re.MULTILINE)
+    listed = [line.split()[0] for line in copy.make("help").splitlines()]
+    assert sorted(targets) == sorted(listed) and len(listed) > 8
+
+
+def test_dvc_shows_what_changed_in_params_and_metrics(copy: Copy) -> None:
+    params, before = copy.params(), copy.json("train/baseline.json")["test_loss"]
+    params["training"]["epochs"] = 3
+    copy.write_params(params)
+    assert re.search(r"params\.yaml\s+training\.epochs\s+2\s+3", copy.run("dvc", "params", "diff"))
+    copy.repro("train@baseline")
+    (row,) = (
+        row.split() for row in copy.run("dvc", "metrics", "diff").splitlines()
+        if row.startswith("metrics/train/baseline.json") and "test_loss" in row
+    )  # fmt: skip
+    after = copy.json("train/baseline.json")["test_loss"]
+    assert [float(value) for value in row[2:]] == pytest.approx([before, after, after - before], abs=2e-5)
+
+
+def test_dvc_shows_the_figures_and_what_changed_them(copy: Copy) -> None:
+    page = copy.run("dvc", "plots", "show")
+    html = (copy.folder / "dvc_plots/index.html").read_text()
+    assert "index.html" in page and all(
+        html.count(f"{path.name}</p>") == 1 for path in (copy.folder / "plots").glob("*.png")
+    )
+    assert html.count("vegaEmbed(") == 8 and "<script src" not in html
+    params = copy.params()
+    params["compare"]["margin"] = 0.02
+    copy.write_params(params)
+    copy.repro("plot")
+    copy.run("dvc", "plots", "diff")
+    both = (copy.folder / "dvc_plots/index.html").read_text()
+    assert both.count("vegaEmbed(") == 8 and '"rev": "HEAD"' in both and '"rev": "workspace"' in both
+
+
+def test_every_stage_is_described(copy: Copy) -> None:
+    described = copy.run("dvc", "stage", "list")
+    assert all(re.search(rf"^{re.escape(name)}\s+\w.*\.$", described, re.MULTILINE) for name in ALL)
+
+
+def test_experiments_set_params_from_the_command_line(copy: Copy) -> None:
+    for number, (setting, ran) in enumerate(
+        {
+            "tuning.space.lr.low=1e-5": {"tune@baseline"},  # dvc writes it as 1e-05, a string to YAML 1.1
+            "arms.regularized.penalty.name=orthogonality": {"tune@regularized"},
+        }.items()
+    ):
+        output = copy.run("dvc", "exp", "run", "-S", setting, "--name", f"number{number}", *ran)
+        assert set(re.findall(r"Running stage '([^']+)'", output)) == ran
+        (key, value), (arm,) = setting.split("="), (each.split("@")[1] for each in ran)
+        assert f"{key.split('.')[-1]}: {value.replace('1e-5', '1e-05')}\n" in (copy.folder / "params.yaml").read_text()
+        record = copy.json(f"tune/{arm}.json")
+        assert record["penalty"] == ("orthogonality" if arm == "regularized" else "none")
+        copy.run("git", "checkout", "-q", "--", ".")
+    shown = copy.run("dvc", "exp", "show", "--only-changed", "--csv")
+    assert all(f"number{number}" in shown for number in range(2)) and "tuning.space.lr.low" in shown
+
+
+def test_experiments_in_a_copy_and_in_the_queue_leave_the_workspace_alone(copy: Copy) -> None:
+    before = copy.results()
+    output = copy.run("dvc", "exp", "run", "--temp", "-S", "training.epochs=4", "--name", "beside", "tune@baseline")
+    assert "Running stage 'tune@baseline'" in output
+    copy.run("dvc", "exp", "run", "--queue", "-S", "training.epochs=6", "--name", "queued", "tune@baseline")
+    copy.run("dvc", "queue", "start")
+    try:
+        deadline = time.monotonic() + 120
+        while "Success" not in (status := copy.run("dvc", "queue", "status")) and time.monotonic() < deadline:
+            assert "Failed" not in status
+            time.sleep(1)
+        assert "Success" in status
+    finally:
+        copy.run("dvc", "queue", "stop")
+    assert copy.results() == before and copy.params()["training"]["epochs"] == 2
+    shown = copy.run("dvc", "exp", "show", "--only-changed", "--csv")
+    assert "beside" in shown and "queued" in shown
