@@ -9,19 +9,26 @@ from pathlib import Path
 
 from svvr.core import files
 from svvr.core.params import Params
+from svvr.data import read
 from svvr.judge import contrasts, results, schemas
 from svvr.run import stage
 from svvr.show import words
 
-METRICS, SUMMARY = Path("metrics"), Path("metrics/summary.json")
+METRICS, SUMMARY, DEVELOPMENT = Path("metrics"), Path("metrics/summary.json"), Path("data/dev.npz")
+FINAL = ("study", "seed", "weights", "test_losses")  # what is kept of final runs
 
 
 def main(params: Params) -> None:
+    from svvr.learn import value  # loads torch, which --show can do without
+
     records = schemas.read_arms(METRICS, params.arms)
     for path in schemas.left_over(METRICS, params.arms):
         stage.log.info("compare: %s belongs to no arm in params.yaml and is left out", path)
-    losses = {arm: files.read_npz(Path(f"data/weights/{arm}.npz"), "test_losses")["test_losses"] for arm in params.arms}
-    found = contrasts.summarise(params, records, losses)
+    finals = {arm: files.read_npz(Path(f"data/weights/{arm}.npz"), *FINAL) for arm in params.arms}
+    losses = {arm: arrays["test_losses"] for arm, arrays in finals.items()}
+    data = read.splits(DEVELOPMENT, "train", "validation")
+    own = value.changes(params, contrasts.pairs_to_compare(params), finals, data)
+    found = contrasts.summarise(params, records, losses, own)
     summary = words.with_sentences(found, params.compare.contrasts, params.tuning.trials)
     files.write_json(SUMMARY, summary)
     stage.log.info("%s", words.verdict_table(summary))
@@ -34,5 +41,5 @@ if __name__ == "__main__":
         except files.RecordError as error:
             sys.exit(f"compare: {error}")
     else:
-        inputs = [*schemas.paths(METRICS), *Path("data/weights").glob("*.npz")]
+        inputs = [DEVELOPMENT, *schemas.paths(METRICS), *Path("data/weights").glob("*.npz")]
         stage.run("compare", main, inputs, Path("params.yaml"))

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
 from svvr.core.files import RecordError, array_hash
@@ -152,8 +153,11 @@ def _seal(record: dict[str, Any]) -> npt.NDArray[np.float32]:
     return sealed
 
 
-def summarise(made: Records, params: Params = PARAMS) -> dict[str, Any]:
-    return contrasts.summarise(params, made, losses(made))
+NO_FIGURES = pd.DataFrame(columns=["arm", "reference", "study", "seed", "d"])
+
+
+def summarise(made: Records, params: Params = PARAMS, own: pd.DataFrame = NO_FIGURES) -> dict[str, Any]:
+    return contrasts.summarise(params, made, losses(made), own)
 
 
 def comparing(**changes: Any) -> Params:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -97,10 +98,11 @@ def test_every_figure_of_a_contrast_by_hand() -> None:
             run |= {link.name: float(rng.normal(2, 0.3)) for link in MEASURED}
     figures = {link: {arm: figures_of(records, link, arm) for arm in QUESTION} for link in LINKS}
     losses = made.losses(records)
-    in_order = contrasts.summarise(PARAMS, records, losses)
+    in_order = contrasts.summarise(PARAMS, records, losses, made.NO_FIGURES)
     for record in (record for kind in ("train", "diagnose") for record in records[kind].values()):
         rng.shuffle(record["runs"])
-    result = contrasts.summarise(PARAMS, {k: dict(reversed(v.items())) for k, v in records.items()}, losses)
+    turned = {kind: dict(reversed(of_arm.items())) for kind, of_arm in records.items()}
+    result = contrasts.summarise(PARAMS, turned, losses, made.NO_FIGURES)
 
     for link, (inner, outer) in BOTH_LEVELS.items():
         found, d = contrast(result, link.name), figures[link]["regularized"] - figures[link]["baseline"]
@@ -234,6 +236,15 @@ def test_the_least_activity_is_a_relative_fall(factor: float, inactive: bool) ->
     assert contrasts.activity(evenness, 0.1) == {
         "activity_percent": pytest.approx(100 * (factor - 1)), "inactive": inactive, "inactive_studies": 4 * inactive,
     }  # fmt: skip
+
+
+def test_where_the_penalty_has_a_figure_of_its_own_that_one_tells() -> None:
+    keys = [(study, seed) for study in range(4) for seed in range(3)]
+    own = pd.DataFrame(keys, columns=["study", "seed"]).assign(arm="regularized", reference="baseline", d=math.log(0.5))
+    own.loc[own["study"] == 1, "d"] = math.log(2.0)
+    first = contrast(made.summarise(made.records(cv={"regularized": 1.0}), own=own))
+    assert first["activity_percent"] == pytest.approx(100 * (0.5**0.5 - 1))
+    assert first["inactive"] is False and first["inactive_studies"] == 1
 
 
 def test_an_arm_without_a_penalty_has_no_activity() -> None:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 ACTIVITY = ("activity_percent", "inactive", "inactive_studies")
 
 
-def summarise(params: "Params", records: Records, test_losses: Losses) -> dict[str, Any]:
+def summarise(params: "Params", records: Records, test_losses: Losses, own: pd.DataFrame) -> dict[str, Any]:
     """Weigh the arms against each other.
 
     Args:
         params: `compare`, the arms' references and knobs, the tuning budget and the selection rule are read.
         records: of kinds tune, train, budget and diagnose, arm -> record.
         test_losses: arm -> (studies, n_test) per-example losses averaged over a study's runs, nats.
+        own: differences in the penalty's own figure (arm, reference, study, seed, d) of arms whose penalty is not about
+            how even singular values are; the others' is taken from the records.
 
     Returns:
         Flat figures first, then `arms`, `contrasts`, and `budget` and `budget_verdicts` (see `budget.compare`); effects
@@ -44,7 +46,8 @@ def summarise(params: "Params", records: Records, test_losses: Losses) -> dict[s
     for arm, reference in listed:
         common: dict[str, Any] = dict.fromkeys(ACTIVITY)
         if params.arms[arm].penalty.name != "none":
-            common = activity(_of(evenness, arm, reference), params.compare.min_activity)
+            figure = _of(own, arm, reference)
+            common = activity(_of(evenness, arm, reference) if figure.empty else figure, params.compare.min_activity)
         common["flags"] = [*_inactive(common, params.tuning.studies), *_flags(params, arm, reference, ends, designs)]
         for link in LINKS:
             of_link = _of(pairs[pairs["link"] == link.name], arm, reference)
@@ -119,7 +122,7 @@ def percent(d: float) -> float:
 
 
 def activity(pairs: pd.DataFrame, min_activity: float) -> dict[str, Any]:
-    """Tell whether the arm lowers the coefficient of variation of its singular values.
+    """Tell whether the arm lowers its penalty's own figure.
 
     Args:
         pairs: differences of its logarithm; missing ones are left out.
