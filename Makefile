@@ -24,6 +24,7 @@ ifneq ($(shell $(MADE_OF)),$(shell cat .venv/.installed 2>/dev/null))
 .PHONY: .venv/.installed
 endif
 
+# Bytecode is left to the first import, as most of the files are never imported.
 # The stamp comes last, so an install that was killed is begun again. The old environment goes first, as $(PYTHON) may be
 # its own; of a link what it leads to stays, as it may be another folder's.
 .venv/.installed:
@@ -32,8 +33,8 @@ endif
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit("PYTHON: got $(PYTHON), Python %d.%d; expected 3.11 or newer, as in: make venv PYTHON=python3.12" % v[:2])'
 	@echo "installing the packages of requirements.lock into .venv; this takes minutes"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check -r requirements.lock
-	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-compile -r requirements.lock
+	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@{ $(MADE_OF); } > $@
 
 repro: venv  ## run what is out of date, then print the verdicts

@@ -14,7 +14,7 @@ import yaml
 from tools import git
 
 ROOT = Path(__file__).parents[1]
-ARMS = ("baseline", "regularized", "weight_decay")
+ARMS = ("baseline", "regularized")
 OF_ARM = ("tune", "train", "budget", "diagnose")
 ALL = {
     "prepare",

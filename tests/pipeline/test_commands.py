@@ -35,7 +35,7 @@ def test_make_repro_ends_with_the_verdicts_and_refuses_a_damaged_lock(copy: Copy
 @pytest.mark.parametrize("name", ["a;touch PWNED", "$(touch PWNED)"])
 def test_a_name_in_params_never_reaches_a_shell(copy: Copy, name: str) -> None:
     params = copy.params()
-    params["arms"][name] = params["arms"].pop("weight_decay")
+    params["arms"][name] = params["arms"].pop("regularized")
     copy.write_params(params)
     copy.run("dvc", "repro", "-s", f"tune@{name}", status=255)
     assert not list(copy.folder.rglob("PWNED*"))

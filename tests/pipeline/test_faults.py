@@ -96,7 +96,7 @@ def test_weights_of_another_arm_are_refused(copy: Copy) -> None:
     path = copy.folder / "data/weights/baseline.npz"
     whole, before = path.read_bytes(), copy.results()
     path.unlink()
-    path.write_bytes((copy.folder / "data/weights/weight_decay.npz").read_bytes())
+    path.write_bytes((copy.folder / "data/weights/regularized.npz").read_bytes())
     try:
         for script, message in (
             (("diagnose.py", "baseline"), "weights of study 0, seed "),
