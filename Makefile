@@ -39,7 +39,7 @@ endif
 
 repro: venv  ## run what is out of date, then print the verdicts
 	@python -m tools.check
-	dvc repro
+	@dvc repro | grep --line-buffered -v "^Use .dvc push. to send"; exit $${PIPESTATUS[0]}  # there is no remote to push to
 	@python stages/compare.py --show
 
 try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high] [COUPLING=decoupled] [PNG=look.png]

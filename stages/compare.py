@@ -4,6 +4,7 @@ from svvr.run import lifetime
 
 lifetime.begin("compare")
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from svvr.judge import contrasts, results, schemas
 from svvr.run import stage
 from svvr.show import words
 
-METRICS, SUMMARY, DEVELOPMENT = Path("metrics"), Path("metrics/summary.json"), Path("data/dev.npz")
+METRICS, DEVELOPMENT = Path("metrics"), Path("data/dev.npz")
+SUMMARY, VERDICTS = METRICS / "summary.json", METRICS / "verdicts"
 FINAL = ("study", "seed", "weights", "test_losses")  # what is kept of final runs
 
 
@@ -22,8 +24,9 @@ def main(params: Params) -> None:
     from svvr.learn import value  # loads torch, which --show can do without
 
     records = schemas.read_arms(METRICS, params.arms)
-    for path in schemas.left_over(METRICS, params.arms):
-        stage.log.info("compare: %s belongs to no arm in params.yaml and is left out", path)
+    for arm in schemas.left_over(METRICS, params.arms):
+        text = "compare: %s is no arm in params.yaml, so its records are left out; to remove them: rm metrics/*/%s.json"
+        stage.log.info(text, arm, arm)
     finals = {arm: files.read_npz(Path(f"data/weights/{arm}.npz"), *FINAL) for arm in params.arms}
     losses = {arm: arrays["test_losses"] for arm, arrays in finals.items()}
     data = read.splits(DEVELOPMENT, "train", "validation")
@@ -31,6 +34,9 @@ def main(params: Params) -> None:
     found = contrasts.summarise(params, records, losses, own)
     summary = words.with_sentences(found, params.compare.contrasts, params.tuning.trials)
     files.write_json(SUMMARY, summary)
+    shutil.rmtree(VERDICTS, ignore_errors=True)  # those of contrasts that are gone
+    for name, answer in contrasts.answers(found["contrasts"]).items():
+        files.write_json(VERDICTS / f"{name}.json", answer)
     stage.log.info("%s", words.verdict_table(summary))
 
 

@@ -22,7 +22,10 @@ def main(params: Params) -> None:
     rows = work.replication(params)
     runs = [run for row in rows.values() for run in row]
     results = iter(evaluate.compute("replicate", runs, work.WORK, data))
-    records = [replication.row(name, [record(run, next(results)) for run in row]) for name, row in rows.items()]
+    published = replication.as_published(params)
+    records = [
+        replication.row(name, [record(run, next(results)) for run in row], published) for name, row in rows.items()
+    ]
     files.write_json(Path("metrics/replicate.json"), {"n_seeds": params.replicate.seeds, "rows": records})
 
 

@@ -23,6 +23,9 @@ def main(params: Params) -> None:
     with evaluate.session(f"tune@{ARM}", settings.studies * settings.trials * settings.seeds_per_trial) as session:
         losses = work.losses_of(params, ARM, session, data)
         found = studies.tune(params.seed, ARM, arm.ranges(settings.space), settings, params.selection, losses)
+    if studies.no_better_than_chance(found, classes := int(data["y_train"].max()) + 1):
+        text = "tune@%s: in no study is a trial better than a guess among %d classes; are penalty and ranges as meant?"
+        stage.log.warning(text, ARM, classes)
     record = {"arm": ARM, "penalty": arm.penalty.name, **summaries.of_studies(found), "studies": found}
     files.write_json(Path(f"metrics/tune/{ARM}.json"), record)
 

@@ -1,6 +1,7 @@
 """Open optuna-dashboard on the studies of metrics/tune/*.json, rebuilt trial by trial."""
 
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from svvr.core import params as parameters
 from svvr.judge import schemas
 from svvr.search.studies import Ranges
 
+START = datetime(2000, 1, 1)
+
 
 def studies(folder: Path, params: Path) -> optuna.storages.InMemoryStorage:
     """Rebuild every study of every arm as `ARM, study N`, with its trials, losses and failures.
+
+    A trial takes a second there, from its number on: records hold the order of trials and no times.
 
     Raises:
         ValueError: where params or a record cannot be used.
@@ -36,14 +41,17 @@ def _trial(trial: dict[str, Any], ranges: Ranges) -> optuna.trial.FrozenTrial:
     for knob, value in values.items():
         low, high = ranges.get(knob, (value, value))  # params may have been edited since: the range holds the value too
         distributions[knob] = optuna.distributions.FloatDistribution(min(low, value), max(high, value), log=True)
+    begun = START + timedelta(seconds=trial["number"])
     failed = trial["state"] == "failed"
-    return optuna.trial.create_trial(
+    rebuilt = optuna.trial.create_trial(
         params=values,
         distributions=distributions,
         state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
         value=None if failed else float(trial["objective"]),
         user_attrs={"seeds": trial["seeds"], "losses": trial["losses"]},
     )
+    rebuilt.datetime_start, rebuilt.datetime_complete = begun, begun + timedelta(seconds=1)
+    return rebuilt
 
 
 if __name__ == "__main__":

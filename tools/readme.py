@@ -425,13 +425,17 @@ def replication(sources: Sources) -> str:
     baseline, fresh, continued = (rows[name] for name in ("baseline", "regularized_fresh", "regularized_continued"))
     lower = fresh["last_epoch"]["mean"] < baseline["last_epoch"]["mean"]
     return _lines(
-        f"With the published hyperparameters on {baseline['n_runs']} seeds, the baseline ends at {_spread(baseline)} "
-        f"(mean ± SD; published: {baseline['published']}).",
-        f"The regularized model, from the same initial weights, ends at {_spread(fresh)} "
-        f"(published: {fresh['published']}): {'lower' if lower else 'not lower'} than the baseline.",
+        f"With {'the published' if fresh['published'] else 'these'} hyperparameters on {baseline['n_runs']} seeds, the "
+        f"baseline ends at {_spread(baseline)} (mean ± SD{_published(baseline)}).",
+        f"The regularized model, from the same initial weights, ends at {_spread(fresh)}, which is "
+        f"{'lower' if lower else 'not lower'} than the baseline{_published(fresh)}.",
         f"Continued from the trained baseline's weights instead, it ends at {_spread(continued)}.",
-        origin(fresh, continued),
+        *([origin(fresh, continued)] if fresh["published"] else []),
     )
+
+
+def _published(row: Record) -> str:
+    return f"; published: {row['published']}" if row["published"] else ""
 
 
 def origin(fresh: Record, continued: Record) -> str:
@@ -459,13 +463,21 @@ def replication_table(sources: Sources) -> str:
             "first epoch": f"{row['first_epoch']['mean']:.3f}",
             "last epoch": _spread(row),
             "range": f"{row['last_epoch']['min']:.3f} to {row['last_epoch']['max']:.3f}",
-            "published": str(row["published"]),
-            "measured elsewhere": f"{row['expected_mean']:.3f} ± {row['expected_sd']:.3f}",
-            "distance in standard errors": f"{row['z']:+.1f}",
-            "agree": "yes" if row["agrees"] else "no",
+            **_elsewhere(row),
         }
         for row in sources[REPLICATION]["rows"]
     )
+
+
+def _elsewhere(row: Record) -> dict[str, str]:
+    if row["published"] is None:
+        return {}
+    return {
+        "published": str(row["published"]),
+        "measured elsewhere": f"{row['expected_mean']:.3f} ± {row['expected_sd']:.3f}",
+        "distance in standard errors": f"{row['z']:+.1f}",
+        "agree": "yes" if row["agrees"] else "no",
+    }
 
 
 # Speed

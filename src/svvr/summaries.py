@@ -1,4 +1,4 @@
-"""The flat figures at the head of a stage's record: means over its rows, which `dvc metrics show` lists."""
+"""The flat figures at the head of a stage's record: means over its rows."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -238,6 +238,16 @@ def test_the_least_activity_is_a_relative_fall(factor: float, inactive: bool) ->
     }  # fmt: skip
 
 
+def test_an_answer_stands_alone_for_each_question() -> None:
+    result = made.summarise(made.records({"regularized": BETTER}))
+    found = contrasts.answers(result["contrasts"])
+    assert list(found) == [f"{arm}_vs_{reference}" for arm, reference in PARAMS.compare.contrasts]
+    first = contrast(result)
+    assert found["regularized_vs_baseline"] == {
+        key: first[key] for key in ("effect_percent", "ci_low", "ci_high", "verdict")
+    }
+
+
 def test_where_the_penalty_has_a_figure_of_its_own_that_one_tells() -> None:
     keys = [(study, seed) for study in range(4) for seed in range(3)]
     own = pd.DataFrame(keys, columns=["study", "seed"]).assign(arm="regularized", reference="baseline", d=math.log(0.5))

@@ -47,6 +47,18 @@ def test_what_is_no_row_is_refused(name: str, rows: list[dict[str, Any]], messag
         replication.row(name, rows)
 
 
+def test_other_architectures_and_settings_are_not_compared_with_what_was_published() -> None:
+    params = made.COMMITTED
+    assert replication.as_published(params)
+    wider = params.model_copy(update={"model": params.model.model_copy(update={"hidden": (64, 64)})})
+    longer = params.model_copy(update={"replicate": params.replicate.model_copy(update={"epochs": 21})})
+    assert not replication.as_published(wider) and not replication.as_published(longer)
+    compared, plain = (replication.row("baseline", runs([1.1, 1.2, 1.3]), published) for published in (True, False))
+    without = {key for key, value in plain.items() if value is None}
+    assert without == {"published", "share_beyond_published", "expected_mean", "expected_sd", "z", "agrees"}
+    assert plain == compared | dict.fromkeys(without)
+
+
 @pytest.mark.parametrize("place,name", list(enumerate(replication.ROWS)))
 def test_the_committed_rows_are_those_of_the_committed_runs(place: int, name: str) -> None:
     committed = read_json(made.METRICS / "replicate.json")["rows"][place]

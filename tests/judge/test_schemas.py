@@ -80,7 +80,7 @@ def test_no_record_and_that_of_another_arm_are_refused(tmp_path: Path) -> None:
 def test_records_of_removed_arms_are_left_over(tmp_path: Path) -> None:
     for path in ("train/old.json", "tune/old.json", "tune/a.json", "diagnose/a.json"):
         write_json(tmp_path / path, {})
-    assert schemas.left_over(tmp_path, ["a"]) == [tmp_path / "tune/old.json", tmp_path / "train/old.json"]
+    assert schemas.left_over(tmp_path, ["a"]) == ["old"]
     assert schemas.paths(tmp_path, "train", "diagnose") == [tmp_path / "train/old.json", tmp_path / "diagnose/a.json"]
 
 

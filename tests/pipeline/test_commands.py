@@ -1,5 +1,6 @@
 """The commands of make and of dvc itself: verdicts, diffs, figures, experiments, the queue."""
 
+import json
 import re
 import time
 
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.slow]
 
 def test_make_repro_ends_with_the_verdicts_and_refuses_a_damaged_lock(copy: Copy) -> None:
     output = copy.make("repro")
-    assert "Running stage" not in output
+    assert "Running stage" not in output and "dvc push" not in output
     table = output[output.index("contrast  ") :].splitlines()
     named = [line for line in table if "  generalisation  " in line]
     assert len(named) == len(copy.params()["compare"]["contrasts"]) and output.count("contrast  ") == 1
@@ -53,31 +54,26 @@ def test_make_help_lists_every_target(copy: Copy) -> None:
     assert sorted(targets) == sorted(listed) and len(listed) > 8
 
 
-def test_dvc_shows_what_changed_in_params_and_metrics(copy: Copy) -> None:
-    params, before = copy.params(), copy.json("train/baseline.json")["test_loss"]
-    params["training"]["epochs"] = 3
-    copy.write_params(params)
-    assert re.search(r"params\.yaml\s+training\.epochs\s+2\s+3", copy.run("dvc", "params", "diff"))
-    copy.repro("train@baseline")
-    (row,) = (
-        row.split() for row in copy.run("dvc", "metrics", "diff").splitlines()
-        if row.startswith("metrics/train/baseline.json") and "test_loss" in row
-    )  # fmt: skip
-    after = copy.json("train/baseline.json")["test_loss"]
-    assert [float(value) for value in row[2:]] == pytest.approx([before, after, after - before], abs=2e-5)
-
-
-def test_dvc_shows_the_figures_and_what_changed_them(copy: Copy) -> None:
+def test_dvc_shows_what_changed_in_params_metrics_and_figures(copy: Copy) -> None:
+    name = "metrics/verdicts/regularized_vs_baseline.json"
     page = copy.run("dvc", "plots", "show")
     html = (copy.folder / "dvc_plots/index.html").read_text()
-    assert "index.html" in page and all(
-        html.count(f"{path.name}</p>") == 1 for path in (copy.folder / "plots").glob("*.png")
-    )
+    pngs = [path.name for path in (copy.folder / "plots").glob("*.png")]
+    assert "index.html" in page and len(pngs) == 8 and all(html.count(f"{png}</p>") == 1 for png in pngs)
     assert html.count("vegaEmbed(") == 8 and "<script src" not in html
-    params = copy.params()
-    params["compare"]["margin"] = 0.02
+    params, before = copy.params(), json.loads((copy.folder / name).read_text())
+    params["compare"]["level"] = 0.99
     copy.write_params(params)
+    assert re.search(r"params\.yaml\s+compare\.level\s+0\.95\s+0\.99", copy.run("dvc", "params", "diff"))
     copy.repro("plot")
+    after = json.loads((copy.folder / name).read_text())
+    assert after["ci_low"] < before["ci_low"] and after["effect_percent"] == before["effect_percent"]
+    shown, changed = (copy.run("dvc", "metrics", command).splitlines() for command in ("show", "diff"))
+    assert shown[0].split() == ["Path", "ci_high", "ci_low", "effect_percent", "verdict"] and len(shown) == 2
+    (row,) = (line.split() for line in changed if line.startswith(name) and "ci_low" in line)
+    found = [before["ci_low"], after["ci_low"], after["ci_low"] - before["ci_low"]]
+    assert [float(value) for value in row[2:]] == pytest.approx(found, abs=2e-5)
+    assert all(len(line) <= 160 for line in [*shown, *changed])
     copy.run("dvc", "plots", "diff")
     both = (copy.folder / "dvc_plots/index.html").read_text()
     assert both.count("vegaEmbed(") == 8 and '"rev": "HEAD"' in both and '"rev": "workspace"' in both

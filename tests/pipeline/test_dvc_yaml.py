@@ -69,6 +69,12 @@ def test_tuning_never_sees_the_test_split() -> None:
     assert "data/test.npz" in STAGES["prepare"]["outs"]
 
 
+def test_the_answers_alone_are_metrics() -> None:
+    assert [path for name in STAGES for entry in body(name).get("metrics", []) for path in entry] == [
+        "metrics/verdicts"
+    ]
+
+
 def test_small_results_are_in_git_and_data_in_the_cache() -> None:
     for name in STAGES:
         entries = [*body(name).get("metrics", []), *body(name).get("plots", [])]

@@ -308,6 +308,14 @@ def test_a_study_without_a_complete_trial_is_one_line(copy: Copy) -> None:
     assert "Traceback" not in output
 
 
+def test_a_search_that_finds_nothing_better_than_a_guess_says_so(copy: Copy) -> None:
+    params = copy.params()
+    params["tuning"]["space"]["lr"] = {"low": 1.0e-9, "high": 1.1e-9}  # the networks stay as they began
+    copy.write_params(params)
+    output = copy.run("python", "stages/tune.py", "baseline", PYTHONPATH="src")
+    assert "tune@baseline: in no study is a trial better than a guess among 10 classes" in output
+
+
 def write_penalty(copy: Copy, body: str) -> None:
     """Write a user's penalty, and an arm that uses it."""
     (copy.folder / "src/svvr/penalties/mine.py").write_text(f"import torch\n\n\ndef penalty(W):\n    {body}\n")

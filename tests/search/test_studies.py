@@ -98,6 +98,12 @@ def test_the_selection_rule_makes_the_objective() -> None:
     assert best["objective"] == pytest.approx(last["objective"] - 0.5)
 
 
+@pytest.mark.parametrize("objectives,worse", [([2.4, 2.31], True), ([2.4, 2.29], False)])
+def test_winners_no_better_than_a_guess_are_noticed(objectives: list[float], worse: bool) -> None:
+    found = [{"study": study, "objective": objective} for study, objective in enumerate(objectives)]
+    assert studies.no_better_than_chance(found, 10) == worse  # ln 10 is 2.303
+
+
 def test_an_unknown_sampler_is_named() -> None:
     with pytest.raises(ValueError, match=r"tuning\.sampler: got 'grid', expected tpe or random"):
         studies.sampler("grid", 1, 5)

@@ -26,6 +26,8 @@ def test_the_studies_are_those_of_the_records() -> None:
             rebuilt = optuna.load_study(study_name=name, storage=storage)
             assert rebuilt.best_params == study["best"] and rebuilt.best_value == study["objective"]
             assert len(rebuilt.trials) == len(study["trials"])
+            times = [(trial.datetime_start, trial.datetime_complete) for trial in rebuilt.trials]
+            assert times == sorted(times) and len({start for start, _ in times}) == len(times)
     assert not names
 
 

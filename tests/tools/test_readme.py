@@ -414,10 +414,21 @@ def test_where_the_published_run_started(
 
 
 @pytest.mark.parametrize(
-    "mean,words", [(1.1, "1.100 ± 0.050 (published: 1.396): lower than"), (1.3, ": not lower than")]
+    "mean,words",
+    [(1.1, "1.100 ± 0.050, which is lower than the baseline; published: 1.396"), (1.3, ", which is not lower than")],
 )
 def test_the_replication_says_which_is_lower(mean: float, words: str) -> None:
     assert words in readme.replication({"metrics/replicate.json": replicated(mean)})
+
+
+def test_another_protocol_s_replication_is_compared_with_nothing() -> None:
+    rows = replicated(1.1)["rows"]
+    for each in rows:
+        each |= dict.fromkeys(("published", "expected_mean", "expected_sd", "z", "agrees"))
+    sources = {"metrics/replicate.json": {"rows": rows}}
+    text = readme.replication(sources)
+    assert "With these hyperparameters" in text and "published" not in text
+    assert "| range |" in readme.replication_table(sources)
 
 
 # How documents are filled

@@ -267,14 +267,23 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def answers(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the answer to each question, `ARM_vs_REFERENCE` -> effect on test loss in percent, interval, verdict."""
+    figures = ("effect_percent", "ci_low", "ci_high", "verdict")
+    return {
+        f"{contrast['arm']}_vs_{contrast['reference']}": {key: contrast[key] for key in figures}
+        for contrast in contrasts
+        if contrast["link"] == GENERALISATION.name
+    }
+
+
 def _flat(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for number, contrast in enumerate(c for c in contrasts if c["link"] == GENERALISATION.name):
-        name = f"{contrast['arm']}_vs_{contrast['reference']}"
-        flat[f"{name}_percent"] = contrast["effect_percent"]
+    for number, (name, answer) in enumerate(answers(contrasts).items()):
+        flat[f"{name}_percent"] = answer["effect_percent"]
         if number == 0:
-            flat |= {f"{name}_ci_low": contrast["ci_low"], f"{name}_ci_high": contrast["ci_high"]}
-        flat[f"{name}_verdict"] = contrast["verdict"]
+            flat |= {f"{name}_ci_low": answer["ci_low"], f"{name}_ci_high": answer["ci_high"]}
+        flat[f"{name}_verdict"] = answer["verdict"]
     return flat
 
 

@@ -72,10 +72,9 @@ def paths(metrics: Path, *kinds: str) -> list[Path]:
     return [path for kind in kinds or KINDS for path in sorted((metrics / kind).glob("*.json"))]
 
 
-def left_over(metrics: Path, arms: Iterable[str]) -> list[Path]:
-    """Return the records of arms that are no longer in params.yaml."""
-    known = set(arms)
-    return [path for path in paths(metrics) if path.stem not in known]
+def left_over(metrics: Path, arms: Iterable[str]) -> list[str]:
+    """Return the names, sorted, of which there are records but no arm in params.yaml any more."""
+    return sorted({path.stem for path in paths(metrics)} - set(arms))
 
 
 class Trial(Schema):

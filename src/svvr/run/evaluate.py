@@ -95,7 +95,7 @@ def session(name: str, total: int) -> Iterator[Session]:
     """
     with workers() as executor:
         remote = getattr(executor, "n_workers", None)
-        count = Progress(name, total, f"{remote or n_workers()} {'Dask ' if remote else ''}workers")
+        count = Progress(name, total, remote or n_workers(), "Dask workers" if remote else "workers")
         yield Session(executor, count)
         count.close()
 

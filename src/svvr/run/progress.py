@@ -8,14 +8,18 @@ from tqdm import tqdm
 
 log = logging.getLogger("svvr")
 QUIET = 20  # seconds
+LONG = 10  # seconds from which a stage says at its start how long it takes
 
 
 class Progress:
-    """Count finished units: a bar on a terminal; elsewhere a line at a tenth of them, at most every 20 s."""
+    """Count finished units: a bar on a terminal; elsewhere a line at a tenth of them, at most every 20 s.
 
-    def __init__(self, name: str, total: int, where: str = "") -> None:
+    A long stage says what it takes once its first chunk is computed, while the other workers are about to end theirs.
+    """
+
+    def __init__(self, name: str, total: int, workers: int = 1, kind: str = "workers") -> None:
         self._name, self._total, self._done, self._said, self._cached = name, total, 0, 0, 0
-        self._where = where
+        self._workers, self._where = workers, f"{workers} {kind}"
         self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=name, unit="run") if sys.stderr.isatty() else None
 
@@ -28,13 +32,18 @@ class Progress:
             self._bar.update(n)
             return
         tenth, now = 10 * self._done // self._total, time.monotonic()
+        if self._done - self._cached == n:
+            about = (now - self._start) * (self._total - self._cached) / (n * self._workers)
+            if about > LONG:
+                found = f", {self._cached} of them from the cache" if self._cached else ""
+                log.info("%s: %d runs%s, about %.0f s on %s", self._name, self._total, found, about, self._where)
         if self._done == self._total or (tenth > self._said and now > self._last + QUIET):
             self._said, self._last = tenth, now
-            left = (now - self._start) * (self._total / self._done - 1)
+            left = (now - self._start) * (self._total - self._done) / max(1, self._done - self._cached)
             rest = f", {left:.0f} s left" if self._done < self._total else ""
             seconds = now - self._start
             from_cache = f" ({self._cached} from the cache)" if self._cached else ""
-            where = f" on {self._where}" if self._where and self._cached < self._done else ""
+            where = f" on {self._where}" if self._cached < self._done else ""
             text = f"{self._name}: {self._done} of {self._total} runs{from_cache}{where}, {seconds:.0f} s{rest}"
             log.info("%s%s", text, note and f", {note}")
 

@@ -103,6 +103,11 @@ def trial_record(
     }
 
 
+def no_better_than_chance(studies: Sequence[Mapping[str, Any]], classes: int) -> bool:
+    """Tell whether the winner of every study has the loss of a guess, ln(classes) nats, or a higher one."""
+    return all(study["objective"] >= math.log(classes) for study in studies)
+
+
 def winner(arm: str, study: int, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Pick the complete trial of the lowest objective, the first of equals.
 
