@@ -267,6 +267,12 @@ def test_a_file_that_holds_something_else(path: Path, tree: object) -> None:
     assert complaint(path, tree).startswith(f"{got}, expected a mapping with the keys {keys}")
 
 
+def test_a_byte_order_mark_and_other_line_ends_change_nothing(path: Path) -> None:
+    committed = (ROOT / "params.yaml").read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + committed.replace(b"\n", b"\r\n"))
+    assert load(path) == load(ROOT / "params.yaml")
+
+
 def test_faults_of_yaml_are_faults_of_params(path: Path) -> None:
     path.write_text("a: 1\na: 2\n")
     with pytest.raises(ParamsError, match=r"params\.yaml: a: got it in line 1 and again in line 2, expected each key"):

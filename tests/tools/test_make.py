@@ -206,3 +206,13 @@ def test_links_of_environment_and_cache_are_ignored_by_git(tmp_path: Path) -> No
         (made.folder / name).symlink_to(tmp_path)
     assert git.ask(made.folder, "check-ignore", ".venv", ".cache").split() == [".venv", ".cache"]
     assert "?? .venv" not in git.ask(made.folder, "status", "--porcelain")
+
+
+def test_a_user_s_rule_for_locks_does_not_hide_those_of_the_project(tmp_path: Path) -> None:
+    made = Scene(tmp_path / "clone").write()
+    git.ask(made.folder, "init", "-q")
+    (tmp_path / "rules").write_text("*.lock\n")
+    git.ask(made.folder, "config", "core.excludesFile", str(tmp_path / "rules"))
+    (made.folder / "dvc.lock").touch()
+    seen = git.ask(made.folder, "ls-files", "-o", "--exclude-standard").split()
+    assert {"dvc.lock", "requirements.lock"} <= set(seen)

@@ -8,18 +8,18 @@ from tqdm import tqdm
 
 log = logging.getLogger("svvr")
 QUIET = 20  # seconds
-LONG = 10  # seconds from which a stage says at its start how long it takes
+SURE, LONG = 3, 10  # seconds after which a stage tells how long it takes, if it takes as long as that
 
 
 class Progress:
     """Count finished units: a bar on a terminal; elsewhere a line at a tenth of them, at most every 20 s.
 
-    A long stage says what it takes once its first chunk is computed, while the other workers are about to end theirs.
+    A long stage says at its start how long it takes, taking each worker to be about as far as the one that ended last.
     """
 
     def __init__(self, name: str, total: int, workers: int = 1, kind: str = "workers") -> None:
         self._name, self._total, self._done, self._said, self._cached = name, total, 0, 0, 0
-        self._workers, self._where = workers, f"{workers} {kind}"
+        self._workers, self._where, self._unsaid = workers, f"{workers} {kind}", True
         self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=name, unit="run") if sys.stderr.isatty() else None
 
@@ -32,8 +32,9 @@ class Progress:
             self._bar.update(n)
             return
         tenth, now = 10 * self._done // self._total, time.monotonic()
-        if self._done - self._cached == n:
-            about = (now - self._start) * (self._total - self._cached) / (n * self._workers)
+        if self._unsaid and not cached and now - self._start >= SURE:
+            self._unsaid, computed = False, self._done - self._cached + n * (self._workers - 1)
+            about = (now - self._start) * (self._total - self._cached) / computed
             if about > LONG:
                 found = f", {self._cached} of them from the cache" if self._cached else ""
                 log.info("%s: %d runs%s, about %.0f s on %s", self._name, self._total, found, about, self._where)
