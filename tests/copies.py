@@ -39,7 +39,7 @@ class Noted:
         self.params = params
 
     def __getattr__(self, name):
-        with open(f".cache/reads-{os.environ.get('DVC_STAGE', '')}", "a") as handle:
+        with open(f".cache/reads-{os.environ.get('DVC_STAGE', '').rpartition(':')[2]}", "a") as handle:
             handle.write(name + "\\n")
         return getattr(self.params, name)
 
