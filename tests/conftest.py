@@ -88,10 +88,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Copy:
             made = Copy(first)
             assert made.repro() == ALL
             made.commit("results")
-    own = object.__new__(Copy)
-    own.folder = tmp_path_factory.mktemp("copy") / "project"
-    shutil.copytree(first, own.folder, symlinks=True)
-    return own
+    own = tmp_path_factory.mktemp("copy") / "project"
+    shutil.copytree(first, own, symlinks=True)
+    return Copy.at(own)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import yaml
 from tools import git
 
 ROOT = Path(__file__).parents[1]
+TOOLS = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # this interpreter's come first
 ARMS = ("baseline", "regularized")
 OF_ARM = ("tune", "train", "budget", "diagnose")
 ALL = {
@@ -101,6 +102,13 @@ class Copy:
         self.write_params(tiny(self.params()))
         self.commit("tiny params")
 
+    @classmethod
+    def at(cls, folder: Path) -> "Copy":
+        """Return the copy that already lies in a folder."""
+        copy = object.__new__(cls)
+        copy.folder = folder
+        return copy
+
     def params(self) -> dict[str, Any]:
         loaded: dict[str, Any] = yaml.safe_load((self.folder / "params.yaml").read_text())
         return loaded
@@ -117,8 +125,7 @@ class Copy:
         )
 
     def environment(self) -> dict[str, str]:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return environment() | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+        return environment() | TOOLS | {"DVC_NO_ANALYTICS": "1"}
 
     def run(self, *command: str, status: int = 0, **environment: str) -> str:
         result = subprocess.run(

@@ -33,7 +33,7 @@ def test_make_repro_ends_with_the_verdicts_and_refuses_a_damaged_lock(copy: Copy
     assert copy.results() == before
 
 
-@pytest.mark.parametrize("name", ["a;touch PWNED", "$(touch PWNED)"])
+@pytest.mark.parametrize("name", ["a;touch PWNED", "$(touch PWNED)", "../a", "a b"])
 def test_a_name_in_params_never_reaches_a_shell(copy: Copy, name: str) -> None:
     params = copy.params()
     params["arms"][name] = params["arms"].pop("regularized")

@@ -92,8 +92,7 @@ def test_the_best_epoch_counts_in_tuning_and_reporting_where_it_is_selected(copy
 
 def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, tmp_path: Path) -> None:
     copy.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
-    clone = object.__new__(Copy)
-    clone.folder = tmp_path / "clone"
+    clone = Copy.at(tmp_path / "clone")
     assert clone.repro("--allow-missing") == set()
     assert clone.results() == copy.results()
     assert "verdicts/regularized_vs_baseline.json" in clone.run("dvc", "metrics", "show")

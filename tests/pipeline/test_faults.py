@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.slow]
         (lambda p: p["tuning"]["space"]["lr"].update(low=1.0), "tuning.space.lr"),
         (lambda p: p["arms"]["regularized"].update(reference="gone"), "arms.regularized.reference"),
         (lambda p: p["arms"]["regularized"]["penalty"].update(name="gone"), "arms.regularized.penalty.name"),
+        (lambda p: p["arms"].pop("regularized"), "compare.contrasts.0: got 'regularized', expected one of the arms"),
     ],
 )
 def test_bad_params_are_one_line_and_touch_no_result(copy: Copy, edit: Any, message: str) -> None:
@@ -40,15 +41,16 @@ def test_bad_params_are_one_line_and_touch_no_result(copy: Copy, edit: Any, mess
 
 
 @pytest.mark.parametrize(
-    "stage,name,content",
+    "stage,name",
     [
-        ("train", "data/dev.npz", None),
-        ("train", "data/test.npz", b"foreign"),
-        ("train", "metrics/tune/baseline.json", None),
-        ("diagnose", "data/weights/baseline.npz", b""),
-        ("diagnose", "metrics/train/baseline.json", b""),
+        ("train", "data/dev.npz"),
+        ("train", "data/test.npz"),
+        ("train", "metrics/tune/baseline.json"),
+        ("diagnose", "data/weights/baseline.npz"),
+        ("diagnose", "metrics/train/baseline.json"),
     ],
 )
+@pytest.mark.parametrize("content", [b"", b"foreign", None])
 def test_a_damaged_input_is_one_line(copy: Copy, stage: str, name: str, content: bytes | None) -> None:
     path, output_of = copy.folder / name, copy.folder / f"metrics/{stage}/baseline.json"
     whole, before = path.read_bytes(), output_of.read_bytes()
@@ -339,9 +341,9 @@ def write_penalty(copy: Copy, body: str) -> None:
 )
 def test_a_penalty_that_does_not_work_is_one_line(copy: Copy, body: str, message: str) -> None:
     write_penalty(copy, body)
-    script = "budget" if "missing" in body else "tune"
-    output = copy.run("python", f"stages/{script}.py", "mine", status=1, PYTHONPATH="src")
-    assert re.fullmatch(f"{script}@mine: penalty 'mine': {message}.*\n", output), output
+    for script in ("tune", "budget"):
+        output = copy.run("python", f"stages/{script}.py", "mine", status=1, PYTHONPATH="src")
+        assert re.fullmatch(f"{script}@mine: penalty 'mine': {message}.*\n", output), output
 
 
 def test_the_traceback_of_a_penalty_is_shown_on_demand(copy: Copy) -> None:

@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.copies import ROOT, environment
+from tests.copies import ROOT, TOOLS, environment
 from tools import git
 
 CHROMIUM = shutil.which("chromium")
@@ -35,7 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dvc(folder: Path, *arguments: str) -> None:
-    own = environment() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    own = environment() | TOOLS
     done = subprocess.run(["dvc", "plots", *arguments], cwd=folder, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,49 +1,41 @@
 """Where and how a clone may lie, and under which settings of the user the pipeline holds."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.copies import Copy
+from tests.copies import TOOLS, Copy
 
 pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.slow]
 
 
-def at(folder: Path) -> Copy:
-    place = object.__new__(Copy)
-    place.folder = folder
-    return place
-
-
 def detached(copy: Copy, new: Path) -> Copy:
     copy.run("git", "clone", "-q", ".", str(new))
-    at(new).run("git", "checkout", "-q", "--detach")
-    return at(new)
+    Copy.at(new).run("git", "checkout", "-q", "--detach")
+    return Copy.at(new)
 
 
 def shallow(copy: Copy, new: Path) -> Copy:
     copy.run("git", "clone", "-q", "--depth", "1", copy.folder.as_uri(), str(new))
-    return at(new)
+    return Copy.at(new)
 
 
 def worktree(copy: Copy, new: Path) -> Copy:
     copy.run("git", "worktree", "add", "-q", "--detach", str(new))
-    return at(new)
+    return Copy.at(new)
 
 
 def with_crlf(copy: Copy, new: Path) -> Copy:
     copy.run("git", "-c", "core.autocrlf=true", "clone", "-q", ".", str(new))
-    return at(new)
+    return Copy.at(new)
 
 
 def new_branch(copy: Copy, new: Path) -> Copy:
     copy.run("git", "clone", "-q", ".", str(new))
-    at(new).run("git", "checkout", "-q", "-b", "idea")
-    return at(new)
+    Copy.at(new).run("git", "checkout", "-q", "-b", "idea")
+    return Copy.at(new)
 
 
 @pytest.mark.parametrize("place", [detached, shallow, worktree, with_crlf, new_branch])
@@ -57,11 +49,11 @@ def test_in_any_clone_code_params_and_results_belong_together(
 
 def through_a_link(copy: Copy, new: Path) -> Copy:
     new.symlink_to(copy.folder)
-    return at(new)
+    return Copy.at(new)
 
 
 def in_a_subfolder(copy: Copy, new: Path) -> Copy:
-    return at(copy.folder / "docs")
+    return Copy.at(copy.folder / "docs")
 
 
 @pytest.mark.parametrize("place", [through_a_link, in_a_subfolder])
@@ -86,8 +78,7 @@ def test_a_stage_runs_through_a_link_and_from_a_subfolder(
 def test_a_stage_runs_where_little_is_set(copy: Copy, environment: dict[str, str], arguments: list[str]) -> None:
     """Of the user's environment the path alone is kept, so HOME is unset too."""
     before = copy.results()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command, own = [*arguments, "dvc", "repro", "-f", "-s", "diagnose@baseline"], {"PATH": path} | environment
+    command, own = [*arguments, "dvc", "repro", "-f", "-s", "diagnose@baseline"], TOOLS | environment
     done = subprocess.run(command, cwd=copy.folder, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Running stage 'diagnose@baseline'" in done.stdout and copy.results() == before
@@ -96,7 +87,7 @@ def test_a_stage_runs_where_little_is_set(copy: Copy, environment: dict[str, str
 @pytest.mark.parametrize("kind", ["hardlink", "symlink", "elsewhere"])
 def test_dvc_s_cache_may_lie_elsewhere_and_hold_links(copy: Copy, tmp_path: Path, kind: str) -> None:
     copy.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
-    clone, before = at(tmp_path / "clone"), copy.results()
+    clone, before = Copy.at(tmp_path / "clone"), copy.results()
     key, value = ("cache.dir", str(tmp_path / "cache")) if kind == "elsewhere" else ("cache.type", kind)
     clone.run("dvc", "config", "--local", key, value)
     assert clone.repro("prepare") == {"prepare"} and clone.repro("-f", "-s", "prepare") == {"prepare"}

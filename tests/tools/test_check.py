@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copies import ROOT, environment
+from tests.copies import ROOT, TOOLS, environment
 from tools import check, git
 
 STAGE = "stages:\n  copy:\n    cmd: cp in out\n    deps: [in]\n    outs: [out]\n"
@@ -18,7 +18,7 @@ REFUSED = "{}: got a damaged file, expected what dvc writes; bring it back with:
 
 
 def run(folder: Path, command: str) -> str:
-    own = environment() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    own = environment() | TOOLS
     done = subprocess.run(command, shell=True, cwd=folder, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copies import ROOT, environment
+from tests.copies import ROOT, TOOLS, environment
 from tools import git
 
 pytestmark = pytest.mark.slow
@@ -184,8 +184,7 @@ def test_a_given_environment_is_used_where_the_stamp_is_declared_old(tmp_path: P
     if stamp:
         (made.folder / ".venv").mkdir()
         (made.folder / ".venv/.installed").write_text(stamp)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    shown = made.make("-o", ".venv/.installed", "readme", settings={"PATH": path})
+    shown = made.make("-o", ".venv/.installed", "readme", settings=TOOLS)
     assert shown == ["python -m tools.readme", f"{made.folder}/src/svvr/__init__.py {sys.prefix}"]
     assert not (made.folder / "installs").exists() and not (made.folder / ".venv/bin").exists()
 

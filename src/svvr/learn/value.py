@@ -1,6 +1,5 @@
 """What a penalty is worth at finished runs: did it fall where it was a part of the loss?"""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,6 +12,7 @@ from svvr.core.files import Arrays
 from svvr.learn import model, penalty
 from svvr.learn.network import network
 from svvr.penalties.helpers.layer import Layer
+from svvr.run.evaluate import CHUNK
 
 if TYPE_CHECKING:
     from svvr.core.params import Params
@@ -22,7 +22,6 @@ EVENNESS = frozenset(
     {"sv_variance", "sv_variance_hidden", "sv_variance_scaled", "sv_variation", "condition_number", "orthogonality"}
 )
 EXAMPLES = 1000  # of the validation split, for penalties of a batch
-CHUNK = 12  # networks at once
 RUN = ["study", "seed"]  # what names a run of an arm
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -51,7 +50,7 @@ def values(
             return module.penalty(network(flat, sizes, inputs), inputs, labels)  # type: ignore[no-any-return]
         total, matrices = torch.zeros(len(flat)), model.stack(flat, sizes).weights
         for index, weight in enumerate(matrices):
-            layer = [Layer(index, len(matrices))] if len(inspect.signature(module.penalty).parameters) == 2 else []
+            layer = [Layer(index, len(matrices))] if n_arguments == 2 else []
             total = total + module.penalty(weight, *layer)
         return total
 
