@@ -260,7 +260,7 @@ def test_what_cannot_be_trained_is_refused(tiny_data: Arrays) -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 def test_bytes_do_not_depend_on_chunks_workers_or_order(chunk: int, tiny_data: Arrays) -> None:
     runs = [replace(TINY, seed=k, penalty="sv_variance", strength=0.1 * (k % 3)) for k in range(7)]
-    work = replace(WORK, chunk=chunk)
+    work = replace(WORK, chunk=lambda _: chunk)
     with evaluate.workers() as executor:
         forwards = evaluate.evaluate(runs, work, tiny_data, executor)
         backwards = evaluate.evaluate(runs[::-1], work, tiny_data, executor)[::-1]

@@ -24,6 +24,12 @@ def variance(W: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), gradient
 
 
+def exact_polar_factor(W: Tensor) -> Tensor:
+    """Return the polar factor of W (..., m, n) in float64, by a decomposition."""
+    U, _, Vh = torch.linalg.svd(W.double(), full_matrices=False)
+    return U @ Vh
+
+
 def relative_error(got: Tensor, expected: Tensor) -> float:
     """Return the largest distance of a matrix of a stack from the expected one, over that one's norm."""
     norms = torch.linalg.matrix_norm(got.double() - expected) / torch.linalg.matrix_norm(expected)

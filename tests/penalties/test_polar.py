@@ -11,15 +11,11 @@ import torch
 
 from svvr.penalties.helpers import polar
 from svvr.penalties.helpers.polar import polar_factor
+from tests.penalties.oracles import exact_polar_factor as exact
 from tests.penalties.oracles import matrices, relative_error, with_singular_values
 
 ROOT = Path(__file__).parents[2]
 WIDEST = 8192  # a hidden layer that params.yaml may ask for
-
-
-def exact(W: torch.Tensor) -> torch.Tensor:
-    U, _, Vh = torch.linalg.svd(W.double(), full_matrices=False)
-    return U @ Vh
 
 
 def assert_best(mapped: npt.NDArray[np.float64], lowest: float, n_touches: int) -> None:

@@ -46,7 +46,7 @@ def square(units: Sequence[Square], data: Arrays) -> list[Number]:
 
 
 def work(*modules: str) -> Work[Square, Number]:
-    return Work(square, Number, lambda unit: modules, lambda unit: unit.kind, chunk=3)
+    return Work(square, Number, lambda unit: modules, lambda unit: unit.kind, lambda _: 3)
 
 
 WORK = work("svvr.core.seeds")

@@ -5,6 +5,7 @@ are stacked beside it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -42,7 +43,20 @@ def train(runs: Sequence[Run], data: Arrays) -> list[Result]:
         raise ValueError("training.device: got cuda, expected cpu, since torch finds no GPU")
     torch.set_num_threads(1)
     with torch.no_grad():
-        return _train(runs, data)
+        results = _train(runs, data)
+    return results if runs[0].device == "cpu" else settled(runs, results, data)
+
+
+def settled(runs: Sequence[Run], results: Sequence[Result], data: Arrays) -> list[Result]:
+    """Return the results of runs on an accelerator, of which those that are not complete are trained on the processor.
+
+    An accelerator checks nothing while it trains: what is out of its reach, be it a matrix of nearly lower rank or a
+    penalty's mistake, gives NaN. Here the one is computed exactly, and the other is told in a line.
+    """
+    lost = [index for index, result in enumerate(results) if not result.complete]
+    again = train([replace(runs[index], device="cpu") for index in lost], data) if lost else []
+    found = dict(zip(lost, again, strict=True))
+    return [found.get(index, result) for index, result in enumerate(results)]
 
 
 def score(runs: Sequence[Run], data: Arrays) -> list[Score]:
@@ -63,7 +77,7 @@ def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     common = runs[0]
     initial = initial_parameters(runs, data)
     models = model.stack(initial.to(common.device, copy=True), common.sizes(data))
-    step = _stepper(runs, models)
+    step = stepper(runs, models)
     splits = {name: torch.from_numpy(array).to(common.device) for name, array in data.items()}
     orders = [torch.Generator().manual_seed(derive("batch_order", run.seed)) for run in runs]
 
@@ -73,7 +87,7 @@ def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     for _ in range(common.epochs):
         order = torch.stack([torch.randperm(len(splits["x_train"]), generator=each) for each in orders])
         order = order.to(common.device)
-        curves = _epoch(models, step, splits["x_train"][order], splits["y_train"][order], common.batch_size)
+        curves = epoch(models, step, splits["x_train"][order], splits["y_train"][order], common.batch_size)
         curves |= _validate(models, splits["x_validation"], splits["y_validation"])
         history.append(curves)
         better = curves["validation_loss"] < best_loss
@@ -91,8 +105,13 @@ def _optimizer(runs: Sequence[Run], models: model.Stack) -> adam.Adam | sgd.SGD:
     return adam.adam(models.flat, rates, decays)
 
 
-def _stepper(runs: Sequence[Run], models: model.Stack) -> Step:
-    """Return a function that takes a step from the data loss's gradient and the batch (x, y) that it belongs to."""
+def stepper(runs: Sequence[Run], models: model.Stack) -> Step:
+    """Return a function that takes a step from the data loss's gradient and the batch (x, y) that it belongs to.
+
+    Args:
+        runs: K runs that can be stacked.
+        models: their parameters, which a step updates in place.
+    """
     optimizer, coupled = _optimizer(runs, models), runs[0].coupling == "coupled"
     if runs[0].strength == 0:
         return lambda gradient, batch: optimizer.step(models.flat, gradient.flat)
@@ -119,8 +138,10 @@ def layer_widths(models: model.Stack) -> tuple[int, ...]:
     return models.weights[0].shape[2], *(weight.shape[1] for weight in models.weights)
 
 
-def _epoch(models: model.Stack, step: Step, x: Tensor, y: Tensor, batch_size: int) -> dict[str, Tensor]:
+def epoch(models: model.Stack, step: Step, x: Tensor, y: Tensor, batch_size: int) -> dict[str, Tensor]:
     """Train one epoch on examples x (K, N, inputs), y (K, N) in their order.
+
+    On an accelerator no value is read back, so that the whole epoch can be captured as a graph.
 
     Returns:
         `train_loss` (K,) float64; of the full batches' gradients, `norms` (K, n_full) and `products`, those with the

@@ -11,11 +11,12 @@ from svvr.learn.result import RULES, Result, Score
 from svvr.learn.spec import Run
 from svvr.learn.train import score, train
 from svvr.run import code
-from svvr.run.evaluate import Session, Work
+from svvr.run.evaluate import CHUNK, Session, Work
 
 if TYPE_CHECKING:
     from svvr.core.params import Params
 
+ON_ACCELERATOR = 512  # stacked models: below, starting the small operations takes longer than doing them
 Asked: TypeAlias = Sequence[tuple[dict[str, float], int]]  # knobs and seed of each run
 Losses: TypeAlias = dict[str, float | None]  # selection rule -> validation loss in nats, None where the run failed
 
@@ -26,8 +27,12 @@ def _code(run: Run) -> tuple[str, ...]:
     return "svvr.learn.train", *map(code.penalty, run.penalties())
 
 
-WORK = Work(train, Result, _code, Run.stackable)
-SCORE = Work(score, Score, _code, Run.stackable)  # where nothing but the losses is wanted
+def _chunk(run: Run) -> int:
+    return CHUNK if run.device == "cpu" else ON_ACCELERATOR
+
+
+WORK = Work(train, Result, _code, Run.stackable, _chunk)
+SCORE = Work(score, Score, _code, Run.stackable, _chunk)  # where nothing but the losses is wanted
 
 
 def losses_of(params: "Params", arm: str, session: Session, data: Arrays) -> Callable[[Asked], list[Losses]]:

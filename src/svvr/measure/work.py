@@ -6,4 +6,4 @@ In a file of its own, because the cache's keys cover all code that the module of
 from svvr.measure import unit
 from svvr.run.evaluate import Work
 
-WORK = Work(unit.measure, unit.Measured, lambda _: ("svvr.measure.unit",), lambda _: 0, chunk=1)
+WORK = Work(unit.measure, unit.Measured, lambda _: ("svvr.measure.unit",), lambda _: 0, lambda _: 1)

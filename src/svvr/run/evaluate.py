@@ -54,14 +54,14 @@ class Work(Generic[U, R]):
         result: the type of a result.
         code: from a unit to the names of the modules that compute it; what they import counts too.
         stackable: from a unit to what units of one stack have in common.
-        chunk: units computed in one stack at most.
+        chunk: from a unit to the number of those like it that are computed in one stack at most.
     """
 
     compute: Callable[[Sequence[U], Arrays], list[R]]
     result: type[R]
     code: Callable[[U], tuple[str, ...]]
     stackable: Callable[[U], Hashable]
-    chunk: int = CHUNK
+    chunk: Callable[[U], int] = lambda unit: CHUNK
 
 
 class Session:
@@ -202,7 +202,7 @@ def _chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n: int
         groups.setdefault(work.stackable(units[index]), []).append(index)
     chunks = []
     for group in groups.values():
-        rounds = -(-len(group) // (work.chunk * n))
+        rounds = -(-len(group) // (work.chunk(units[group[0]]) * n))
         size = -(-len(group) // (rounds * n))  # as many chunks for every worker, as even as can be
         chunks += [group[start : start + size] for start in range(0, len(group), size)]
     return chunks

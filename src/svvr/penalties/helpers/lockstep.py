@@ -1,0 +1,55 @@
+"""Polar factor of a stack on an accelerator: all matrices take the same steps, and nothing is read back between them.
+
+Matrix products alone: the odd polynomial of `polar.CHAINS` that takes [1 / 22, 1] to [1 / 5.4, 1] is repeated until the
+smallest singular value within reach is there, then the polynomials after it follow. Repeating one polynomial takes a
+step more than the best chain would, but no singular value comes near 0 on the way, where rounding would weigh most.
+
+Accuracy in float32: the distance from the exact factor, in the Frobenius norm over the root of n, is below 2e-5 where
+s_1 / s_n is 1000 or less, and for m = n and a single small singular value up to 1e5.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.linalg import matrix_norm
+
+from svvr.penalties.helpers.polar import CHAINS
+
+REPEATED, *LAST = CHAINS[0][3:]
+# Repeats for m == n, where rounding in the smallest singular value does not matter, and for m > n, where it does.
+SQUARE, TALL = 8, 4
+CUSHION = 1 + 1e-4  # kept below 1 by more than rounding, since a polynomial takes what is above 1 far beyond it
+CONVERGED = 2e-5  # of the squared norm over n from 1
+
+
+def polar_factor(W: Tensor) -> Tensor:
+    """Compute U Vh of the singular value decomposition W = U diag(s) Vh.
+
+    Args:
+        W: (..., m, n), float32.
+
+    Returns:
+        (..., m, n), of W's dtype and on its device; NaN for a matrix with singular values out of reach, as one of
+        lower rank.
+    """
+    m, n = W.shape[-2:]
+    if m < n:
+        return polar_factor(W.mT).mT
+    X = W.reshape(-1, m, n)
+    X = X / matrix_norm(X, keepdim=True)
+    gram = torch.bmm(X.mT, X)
+    largest = matrix_norm(torch.bmm(gram, gram), keepdim=True) ** 0.25  # s_1 or a little more
+    X = X / (largest * CUSHION)
+    for _, a, b, c in [REPEATED] * (SQUARE if m == n else TALL) + LAST[:-2]:
+        X = _step(X, a, b, c).div_(CUSHION)
+    for _, a, b, c in LAST[-2:]:
+        X = _step(X, a, b, c)
+    mean_square = X.square().sum((-2, -1), keepdim=True) / n
+    lost = ~((mean_square - 1).abs() < CONVERGED)  # NaN too
+    return (X * mean_square.rsqrt()).masked_fill(lost, math.nan).view(W.shape)
+
+
+def _step(X: Tensor, a: float, b: float, c: float) -> Tensor:
+    gram = torch.bmm(X.mT, X)
+    return torch.baddbmm(X, X, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), beta=a)
