@@ -2,11 +2,12 @@
 
 import json
 import re
+import shlex
 import time
 
 import pytest
 
-from tests.copies import ALL, Copy
+from tests.copies import ALL, ROOT, Copy
 
 pytestmark = [pytest.mark.usefixtures("restored"), pytest.mark.slow]
 
@@ -102,6 +103,12 @@ def test_experiments_set_params_from_the_command_line(copy: Copy) -> None:
     assert all(f"number{number}" in shown for number in range(2)) and "tuning.space.lr.low" in shown
 
 
+def of_readme(start: str) -> list[str]:
+    """Return the command of README.md that begins so, in words."""
+    (line,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(start))
+    return shlex.split(line)
+
+
 def test_experiments_in_a_copy_and_in_the_queue_leave_the_workspace_alone(copy: Copy) -> None:
     before = copy.results()
     output = copy.run("dvc", "exp", "run", "--temp", "-S", "training.epochs=4", "--name", "beside", "tune@baseline")
@@ -119,5 +126,6 @@ def test_experiments_in_a_copy_and_in_the_queue_leave_the_workspace_alone(copy: 
     finally:
         copy.run("dvc", "queue", "stop")
     assert copy.results() == before and copy.params()["training"]["epochs"] == 2
-    shown = copy.run("dvc", "exp", "show", "--only-changed", "--csv")
+    shown = copy.run(*of_readme("dvc exp show"))
     assert all(name in shown for name in ("beside", "queued-6", "queued-7"))
+    assert max(map(len, shown.splitlines())) <= 160
