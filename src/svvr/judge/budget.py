@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from svvr.core.files import finite_or_none
 from svvr.judge import statistics
@@ -168,14 +167,10 @@ def _curve(params: "Params", arm: Design, reference: Design, n_trials: Sequence[
     effect, error = effects(arm, reference, n_trials)
     ends: dict[str, Floats] = {"effect_percent": effect}
     for name, level in (("equivalence_ci", params.compare.equivalence_level), ("ci", params.compare.level)):
-        half = _quantile(level, len(arm.validation)) * error
+        half = statistics.student_t(level, len(arm.validation)) * error
         ends |= {f"{name}_low": effect - half, f"{name}_high": effect + half}
     columns = {name: [finite_or_none(100 * each) for each in np.expm1(values)] for name, values in ends.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _quantile(level: float, replicates: int) -> float:
-    return float(stats.t.ppf((1 + level) / 2, replicates - 1))
 
 
 def _verdict(params: "Params", arm: Design, reference: Design, n: int) -> dict[str, Any]:
@@ -189,7 +184,7 @@ def _verdict(params: "Params", arm: Design, reference: Design, n: int) -> dict[s
     def decide(replicates: int) -> str:
         # at another number of replicates, were effect and spread to stay as observed
         scaled = error * np.sqrt(R / replicates)
-        halves = [_quantile(level, replicates) * scaled for level in (rule.equivalence_level, rule.level)]
+        halves = [statistics.student_t(level, replicates) * scaled for level in (rule.equivalence_level, rule.level)]
         inner, outer = ((effect, effect - half, effect + half) for half in halves)
         return statistics.decide(inner, outer, rule.margin)
 
