@@ -32,9 +32,12 @@ def test_a_figure_plots_again(copy: Copy) -> None:
 
 def test_an_arm_s_setting_runs_that_arm_alone_and_going_back_restores_it(copy: Copy) -> None:
     params, before = copy.params(), copy.results()
+    of_arm = {f"{stage}@regularized" for stage in OF_ARM}
     params["arms"]["regularized"]["tune"] = ["lr", "weight_decay", "strength"]
     copy.write_params(params)
-    assert copy.repro() == {*(f"{stage}@regularized" for stage in OF_ARM), *GATHER}
+    assert {"tune@regularized", "budget@regularized"} <= copy.repro("--dry") <= {*of_arm, *GATHER}
+    assert copy.repro("train@regularized") == {"tune@regularized", "train@regularized"}
+    assert copy.results() != before
     copy.run("git", "checkout", "-q", "--", "params.yaml")
     output = copy.run("dvc", "repro")
     assert "runs (9 from the cache)" in output and " on 2 workers" not in output
