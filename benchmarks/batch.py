@@ -6,6 +6,7 @@ has noise as it lies between two seeds of a point there. A winner counts without
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import RBFInterpolator
@@ -36,9 +37,8 @@ def main(arm: str, n_studies: int) -> None:
     print(f"{arm}: {n_studies} studies of {params.tuning.trials} trials; noise of a trial {100 * noise:.1f} %")
     print("winner's loss against batch 1, with its standard error")
     losses: dict[str, np.ndarray] = {}
-    for name, change in {
-        **{f"batch {n}": {"batch": n} for n in (1, 2, 4, 5, 10, 20)}, "random": {"sampler": "random"}
-    }.items():  # fmt: skip
+    changes: dict[str, dict[str, Any]] = {f"batch {n}": {"batch": n} for n in (1, 2, 4, 5, 10, 20)}
+    for name, change in (changes | {"random": {"sampler": "random"}}).items():
         settings = params.tuning.model_copy(update={"studies": n_studies, **change})
         rng = np.random.default_rng(0)
 

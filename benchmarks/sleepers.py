@@ -112,8 +112,12 @@ def cluster(n: int) -> Iterator[tuple[str, int]]:
 
 
 async def serve(address: str, n: int, folder: str) -> None:
-    """Run n workers in this process."""
+    """Run n workers in this process, without what each of them would measure of itself all the time."""
+    import dask
     from distributed import Worker
+
+    often = "distributed.admin.system-monitor.interval", "distributed.admin.tick.interval"
+    dask.config.set({"distributed.worker.profile.enabled": False, **dict.fromkeys(often, "60s")})
 
     def worker() -> Worker:
         return Worker(address, nthreads=1, memory_limit=0, local_directory=folder, dashboard=False, host="127.0.0.1")
