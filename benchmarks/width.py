@@ -159,7 +159,9 @@ def small(params: Params) -> Params:
 
 
 def main(quick: bool) -> None:
-    params = load(Path("params.yaml"))
+    params, paces = load(Path("params.yaml")), SIMULATED
+    if quick:
+        params, paces = small(params), {2: 0.01}
     run, larger = list(stages(params)), list(stages(batched(params, BATCH)))
     print(f"on paper, minutes\nworkers  as it is  batch {BATCH}  side by side  both")
     for n in (1, 2, 8, 24, 64, 128, 512, 1024):
@@ -167,7 +169,6 @@ def main(quick: bool) -> None:
         print(f"{n:>7}  {row[0] / 60:>8.1f}  {row[1] / 60:>7.1f}  {row[2] / 60:>12.1f}  {row[3] / 60:>4.1f}")
     print("simulated, seconds; overhead in ms a unit, scheduler in ms of processor time a chunk")
     print("workers stage          arm           units  chunks     paper  simulated  overhead  scheduler")
-    params, paces = (small(params), {2: 0.01}) if quick else (params, SIMULATED)
     simulated = {n: simulation(params, n, pace) for n, pace in paces.items()}
     if not quick:
         style.save(draw(params, simulated), Path("docs/width.png"))
