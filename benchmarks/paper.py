@@ -31,7 +31,7 @@ class Round:
 
     def chunks(self, n: int) -> list[float]:
         """Return the seconds of each chunk, as the stages cut them for n workers."""
-        found = evaluate._chunks(self.units, range(len(self.units)), self.work, n)
+        found = evaluate.chunks(self.units, range(len(self.units)), self.work, n)
         return [sleepers.seconds([self.units[i] for i in chunk], self.tested) for chunk in found]
 
     def seconds(self, n: int) -> float:

@@ -122,6 +122,21 @@ def test_a_scheduler_that_dies_is_one_clear_error_and_finished_runs_are_kept(
     assert counts[0] == kept and sum(counts) == len(RUNS)
 
 
+def test_a_cluster_without_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other/svvr").mkdir(parents=True)
+    (tmp_path / "other/svvr/__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "other"))
+    bare = Dask(tmp_path)
+    monkeypatch.setenv("SVVR_SCHEDULER", bare.address)
+    try:
+        bare.start_worker()
+        expected = r"which cannot import svvr\.\w+; expected svvr with its scheduler and on each of its workers"
+        with pytest.raises(ConnectionError, match=expected), workers():
+            pass
+    finally:
+        bare.stop()
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setenv("SVVR_SCHEDULER", "tcp://127.0.0.1:1")

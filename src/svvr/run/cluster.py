@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from svvr.core.files import Arrays
@@ -47,6 +48,7 @@ class Cluster(Executor):
                 return remote
         # a task rather than a scatter: the scheduler makes its result again when every worker that held it has died
         remote = self._client.submit(dict, data)
+        self._client.replicate([remote])  # a worker that has it already would be given runs while others idle
         self._sent.append((data, remote))
         return remote
 
@@ -99,9 +101,11 @@ def identity() -> dict[str, str]:
 
 def _refuse_others(name: str, client: Any) -> None:
     try:
+        client.run_on_scheduler(import_module, "svvr.learn.work")  # it unpickles the units
         found = client.run(identity)
     except ModuleNotFoundError as error:
-        raise ConnectionError(f"{name}, whose workers cannot import {error.name}; expected svvr on each") from None
+        expected = "expected svvr with its scheduler and on each of its workers"
+        raise ConnectionError(f"{name}, which cannot import {error.name}; {expected}") from None
     for worker, theirs in found.items():
         _refuse_other(name, worker, theirs, identity())
 

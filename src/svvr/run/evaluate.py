@@ -181,7 +181,7 @@ def evaluate(
     missing = [index for index in range(len(units)) if index not in results]
     n = (getattr(executor, "n_workers", None) or n_workers()) if missing else 1
     futures: dict[Future[list[R]], list[int]] = {}
-    for indices in _chunks(units, missing, work, n):
+    for indices in chunks(units, missing, work, n):
         futures[executor.submit(work.compute, [units[i] for i in indices], data)] = indices
     for future in as_completed(futures):
         for index, result in zip(futures[future], future.result(), strict=True):
@@ -196,16 +196,17 @@ def evaluate(
     return [results[index] for index in range(len(units))]
 
 
-def _chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n: int) -> list[list[int]]:
+def chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n: int) -> list[list[int]]:
+    """Return the missing units' indices as chunks for n workers: no larger than the work wants, and as even as can be."""
     groups: dict[Hashable, list[int]] = {}
     for index in missing:
         groups.setdefault(work.stackable(units[index]), []).append(index)
-    chunks = []
+    found = []
     for group in groups.values():
         rounds = -(-len(group) // (work.chunk(units[group[0]]) * n))
-        size = -(-len(group) // (rounds * n))  # as many chunks for every worker, as even as can be
-        chunks += [group[start : start + size] for start in range(0, len(group), size)]
-    return chunks
+        size = -(-len(group) // (rounds * n))  # as many chunks for every worker
+        found += [group[start : start + size] for start in range(0, len(group), size)]
+    return found
 
 
 def unit_keys(units: Sequence[U], work: Work[U, R], data: Arrays) -> list[str]:
