@@ -4,8 +4,10 @@ Both sides alternate in one process, so that a drift of the machine meets both. 
 `python -m benchmarks --quick` prints the same rows on sizes that say nothing, to see that they work.
 """
 
+import importlib
 import multiprocessing
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,12 +17,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 
-from benchmarks import reference
+from benchmarks import peer_func, reference
+from svvr.core.files import Arrays
 from svvr.data import make
+from svvr.learn.model import initial_weights
 from svvr.learn.spec import Run
 from svvr.learn.train import train
 from svvr.learn.work import WORK
@@ -34,7 +39,10 @@ THREADS = os.cpu_count() or 1
 
 @dataclass(frozen=True)
 class Size:
-    """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats."""
+    """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats.
+
+    A peer takes as long for each regularized run however many are asked for, so it is timed on `few`.
+    """
 
     epochs: int = 20
     runs: int = 48
@@ -44,9 +52,12 @@ class Size:
     )  # fmt: skip
     repeats: int = 5
     stages: str = "*"
+    few: int = 4
+    compiled: bool = True
 
 
-QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare")
+QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare",
+             few=2, compiled=False)  # fmt: skip
 
 
 def seconds(work: Callable[[], object], threads: int) -> float:
@@ -149,6 +160,52 @@ def peak_memory(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+def peers(size: Size) -> dict[str, ModuleType]:
+    """Return the module of every form of a peer that can be timed here, and print which cannot."""
+    found: dict[str, ModuleType] = {}
+    try:
+        peer_jax = importlib.import_module("benchmarks.peer_jax")  # starts threads, so only once the workers run
+        found |= dict.fromkeys(peer_jax.FORMS, peer_jax)
+    except ModuleNotFoundError as error:
+        print(f"jax: left out, as there is no {error.name}; pip install -r benchmarks/requirements.lock")
+    found |= dict.fromkeys(peer_func.FORMS, peer_func)
+    if not size.compiled or not shutil.which("g++"):
+        del found["torch.compile"]
+        print(f"torch.compile: left out, as {'there is no g++' if size.compiled else 'it takes a minute'}")
+    return found
+
+
+def peer_rows(splits: Arrays, executor: Executor, size: Size) -> None:
+    """Time ours and all peers in turn, after a first call of each, which compiles."""
+    found, repeats = peers(size), min(size.repeats, 3)
+    for name, strength, n in (("baseline", 0.0, size.runs), ("regularized", 0.3, size.few)):
+        penalty = "sv_variance" if strength else "none"
+        runs = [Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs) for seed in range(size.runs)]
+
+        def each(form: str, n: int = n, strength: float = strength) -> float:
+            return seconds(lambda: found[form].train(form, splits, *draw(n, size.epochs), 0.004, strength), THREADS)
+
+        pairs: dict[str, list[tuple[float, float]]] = {}
+        for form in found:
+            try:
+                print(f"{f'{name}, first call of {form}':<46} {each(form) * 1e3:>11.0f}", flush=True)
+                pairs[form] = []
+            except (RuntimeError, OSError) as error:  # of a compiler
+                print(f"{form}: left out, as its first call fails: {str(error).strip().splitlines()[0]}")
+        for _ in range(repeats):
+            ours = seconds(partial(evaluate, runs, WORK, splits, executor), 1) / len(runs)
+            for form in pairs:
+                pairs[form].append((each(form) / n, ours))
+        for form in pairs:
+            print_row(f"{name} run, {len(runs)} against {n} by {form}", pairs[form])
+
+
+def draw(n: int, epochs: int, n_examples: int = make.N_TRAIN) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw the initial parameters (n, P) of runs, and their orders of the training examples (n, epochs, n_examples)."""
+    initial = torch.stack([initial_weights((40, 128, 128, 10), seed) for seed in range(n)])
+    return initial, torch.stack([torch.randperm(n_examples) for _ in range(n * epochs)]).view(n, epochs, n_examples)
+
+
 def start_up_rows(size: Size) -> None:
     def of(*command: str) -> float:
         times = []
@@ -178,6 +235,7 @@ def main(size: Size) -> None:
         scaling_rows(splits, executor, size)
         hessian_rows(splits, executor, size)
         penalty_rows(executor, size)
+        peer_rows(splits, executor, size)
     start_up_rows(size)
 
 

@@ -1,22 +1,31 @@
-"""The benchmark's reference side does the same work as the engine."""
+"""The benchmark's reference side and its peers do the same work as the engine."""
 
+import importlib
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import reference
+from benchmarks import peer_func, reference
 from svvr.core.files import Arrays
+from svvr.core.seeds import derive
 from svvr.data import make
 from svvr.learn import penalty
 from svvr.learn.spec import Run
-from svvr.learn.train import train
+from svvr.learn.train import initial_parameters, train
 from svvr.measure import hessian
+
+PEERS = [(peer_func, "torch.func")]
+if importlib.util.find_spec("jax") and importlib.util.find_spec("optax"):  # the extra `bench`
+    peer_jax = importlib.import_module("benchmarks.peer_jax")
+    PEERS += [(peer_jax, form) for form in peer_jax.FORMS]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +44,19 @@ def test_the_reference_run_learns_as_ours(strength: float, splits: Arrays) -> No
     runs = [Run(seed, 0.004, 0, "sv_variance", strength, epochs=3) for seed in range(3)]
     ours = [result.curves["validation_loss"][-1] for result in train(runs, splits)]
     assert np.mean(theirs) == pytest.approx(np.mean(ours), rel=0.05)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+@pytest.mark.parametrize(("peer", "form"), PEERS, ids=[form for _, form in PEERS])
+def test_a_peer_s_run_is_ours(peer: ModuleType, form: str, strength: float, splits: Arrays) -> None:
+    """From the same weights, in the same order; 200 examples have a short last batch."""
+    data = {name: array[:200] for name, array in splits.items()}
+    runs = [Run(seed, 0.004, 0, "sv_variance", strength, epochs=3) for seed in range(2)]
+    generators = [torch.Generator().manual_seed(derive("batch_order", run.seed)) for run in runs]
+    orders = torch.stack([torch.stack([torch.randperm(200, generator=each) for _ in range(3)]) for each in generators])
+    theirs = peer.train(form, data, initial_parameters(runs, data), orders, 0.004, strength)
+    ours = [result.curves["validation_loss"] for result in train(runs, data)]
+    np.testing.assert_allclose(theirs.numpy(), ours, atol=1e-4)
 
 
 def test_the_reference_eigenvalue_is_ours(splits: Arrays) -> None:
