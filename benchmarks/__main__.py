@@ -41,7 +41,8 @@ THREADS = os.cpu_count() or 1
 class Size:
     """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats.
 
-    A peer takes as long for each regularized run however many are asked for, so it is timed on `few`.
+    A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`. Beside peers,
+    runs learn so many `examples`; torch.compile is timed too where `compiled`.
     """
 
     epochs: int = 20
@@ -53,11 +54,12 @@ class Size:
     repeats: int = 5
     stages: str = "*"
     few: int = 4
+    examples: int = make.N_TRAIN
     compiled: bool = True
 
 
 QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare",
-             few=2, compiled=False)  # fmt: skip
+             few=2, examples=200, compiled=False)  # fmt: skip
 
 
 def seconds(work: Callable[[], object], threads: int) -> float:
@@ -178,15 +180,19 @@ def peers(size: Size) -> dict[str, ModuleType]:
 def peer_rows(splits: Arrays, executor: Executor, size: Size) -> None:
     """Time ours and all peers in turn, after a first call of each, which compiles."""
     found, repeats = peers(size), min(size.repeats, 3)
+    splits = {name: array[: size.examples] for name, array in splits.items()}
     for name, strength, n in (("baseline", 0.0, size.runs), ("regularized", 0.3, size.few)):
         penalty = "sv_variance" if strength else "none"
         runs = [Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs) for seed in range(size.runs)]
 
         def each(form: str, n: int = n, strength: float = strength) -> float:
-            return seconds(lambda: found[form].train(form, splits, *draw(n, size.epochs), 0.004, strength), THREADS)
+            return seconds(lambda: found[form].train(form, splits, *draw(n, size), 0.004, strength), THREADS)
 
         pairs: dict[str, list[tuple[float, float]]] = {}
         for form in found:
+            if strength not in found[form].FORMS[form]:
+                print(f"{name}, {form}: left out, see {found[form].__name__}")
+                continue
             try:
                 print(f"{f'{name}, first call of {form}':<46} {each(form) * 1e3:>11.0f}", flush=True)
                 pairs[form] = []
@@ -200,10 +206,11 @@ def peer_rows(splits: Arrays, executor: Executor, size: Size) -> None:
             print_row(f"{name} run, {len(runs)} against {n} by {form}", pairs[form])
 
 
-def draw(n: int, epochs: int, n_examples: int = make.N_TRAIN) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw the initial parameters (n, P) of runs, and their orders of the training examples (n, epochs, n_examples)."""
+def draw(n: int, size: Size) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw the initial parameters (n, P) of runs, and their orders of the training examples (n, epochs, N)."""
     initial = torch.stack([initial_weights((40, 128, 128, 10), seed) for seed in range(n)])
-    return initial, torch.stack([torch.randperm(n_examples) for _ in range(n * epochs)]).view(n, epochs, n_examples)
+    orders = torch.stack([torch.randperm(size.examples) for _ in range(n * size.epochs)])
+    return initial, orders.view(n, size.epochs, size.examples)
 
 
 def start_up_rows(size: Size) -> None:

@@ -18,7 +18,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from svvr.core.files import Arrays
 
 Parameters = dict[str, Tensor]
-FORMS = {"torch.func": False, "torch.compile": True}
+FORMS = {"torch.func": (0.0, 0.3), "torch.compile": (0.0, 0.3)}  # strengths that each is for
 
 
 def network() -> nn.Sequential:
@@ -69,7 +69,10 @@ def train(
         nn.utils.vector_to_parameters(flat, model.parameters())
     parameters, _ = stack_module_state(models)
     optimizer = torch.optim.Adam(parameters.values(), lr=lr, fused=True)
-    slope, validate = gradient(strength, FORMS[form]), vmap(partial(cross_entropy, network()), (0, None, None))
+    slope, validate = (
+        gradient(strength, form == "torch.compile"),
+        vmap(partial(cross_entropy, network()), (0, None, None)),
+    )
     losses = []
     for order in orders.unbind(1):
         for rows in order.split(batch_size, 1):

@@ -6,7 +6,9 @@ optax's (https://optax.readthedocs.io/en/latest/getting_started.html), and the r
 `vmap` (https://docs.jax.dev/en/latest/automatic-vectorization.html), or taken one after the other by `lax.map`, or
 that on each core as a device of its own, by `shard_map` (https://docs.jax.dev/en/latest/notebooks/shard_map.html).
 
-Shapes are static: an epoch is a scan over its full batches, and then a step on the short last one.
+Shapes are static: an epoch is a scan over its full batches, and then a step on the short last one. Under `vmap`,
+decompositions come in batches, which share the threads that XLA waits on: with jaxlib 0.10.2 on two cores a regularized
+run can wait for ever, so that form is for the baseline alone.
 """
 
 import math
@@ -21,11 +23,12 @@ import optax
 import torch
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
+from torch import Tensor
 
 from svvr.core.files import Arrays
 from svvr.learn import model
 
-FORMS = ("jax.vmap", "jax.lax.map", "jax.shard_map")
+FORMS = {"jax.vmap": (0.0,), "jax.lax.map": (0.0, 0.3), "jax.shard_map": (0.0, 0.3)}  # strengths that each is for
 jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
@@ -83,9 +86,8 @@ def program(form: str, n_devices: int, lr: float, strength: float, batch_size: i
 
 
 def train(
-    form: str, data: Arrays, initial: torch.Tensor, orders: torch.Tensor, lr: float, strength: float,
-    batch_size: int = 128,
-) -> torch.Tensor:  # fmt: skip
+    form: str, data: Arrays, initial: Tensor, orders: Tensor, lr: float, strength: float, batch_size: int = 128
+) -> Tensor:
     """Train K networks, in one of the FORMS; all else as in `benchmarks.peer_func.train`."""
     sizes = (data["x_train"].shape[1], 128, 128, 10)
     layers = [(W.mT.numpy(), b.numpy()) for W, b in model.layers(initial, sizes)]
