@@ -197,7 +197,7 @@ def evaluate(
 
 
 def chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n: int) -> list[list[int]]:
-    """Return the missing units' indices as chunks for n workers: no larger than the work wants, and as even as can be."""
+    """Return the missing units' indices as chunks for n workers, as large as the work wants and as even as can be."""
     groups: dict[Hashable, list[int]] = {}
     for index in missing:
         groups.setdefault(work.stackable(units[index]), []).append(index)
