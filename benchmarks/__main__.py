@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from benchmarks import peer_func, reference
+from benchmarks import parts, peer_func, reference
 from svvr.core.files import Arrays
 from svvr.data import make
 from svvr.learn.model import initial_weights
@@ -42,7 +42,8 @@ class Size:
     """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats.
 
     A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`. Beside peers,
-    runs learn so many `examples`; torch.compile is timed too where `compiled`.
+    runs learn so many `examples`; torch.compile is timed too where `compiled`, and the parts of the default run at the
+    end where `parts`.
     """
 
     epochs: int = 20
@@ -56,10 +57,11 @@ class Size:
     few: int = 4
     examples: int = make.N_TRAIN
     compiled: bool = True
+    parts: bool = True
 
 
 QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare",
-             few=2, examples=200, compiled=False)  # fmt: skip
+             few=2, examples=200, compiled=False, parts=False)  # fmt: skip
 
 
 def seconds(work: Callable[[], object], threads: int) -> float:
@@ -244,6 +246,8 @@ def main(size: Size) -> None:
         penalty_rows(executor, size)
         peer_rows(splits, executor, size)
     start_up_rows(size)
+    if size.parts:
+        parts.main()
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def table(found: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    """Print where the default run's minutes go."""
+    """Print where the default run's minutes go, on otherwise idle cores."""
     params = parameters.load(Path("params.yaml"))
     development, test = make.splits(params.data.seed, params.data.n_test, params.data.test_seed)
     print(table(of_stages(Costs(params, development | test))))

@@ -1,16 +1,20 @@
 """The profile of the default run sees every part that it names."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from benchmarks import parts
 from svvr.core.files import Arrays
+from svvr.core.params import load
 from svvr.learn.spec import Run
 from svvr.learn.train import train
 from svvr.learn.work import WORK
 from svvr.measure.unit import Measurement
 from svvr.measure.work import WORK as MEASURE
 
+ROOT = Path(__file__).parents[2]
 RUN = Run(0, 0.01, hidden=(8, 7), epochs=2, batch_size=32)
 TRAINING = {"training", "evaluation", "batches and curves", "keys and cache"}
 
@@ -43,6 +47,21 @@ def test_a_measurement_has_its_parts(data: Arrays) -> None:
         "other measures",
         "keys and cache",
     }
+
+
+def test_each_stage_has_its_parts(monkeypatch: pytest.MonkeyPatch, data: Arrays) -> None:
+    monkeypatch.setattr(parts, "start", lambda stage: 60.0)
+    params = load(ROOT / "params.yaml")
+    once = params.training.model_copy(update={"epochs": 1, "batch_size": 32})
+    params = params.model_copy(update={"training": once, "model": params.model.model_copy(update={"hidden": [8, 7]})})
+    found = parts.of_stages(parts.Costs(params, data, n_runs=2, n_measured=1)).fillna(0)
+    n_arms = len(params.arms)
+    seconds = found.T.to_dict()
+    assert seconds["starts"] == {stage: 60 * (n_arms if stage in parts.OF_ARM else 1) for stage in parts.STAGES}
+    where = {part: {stage for stage, each in of.items() if each > 0} for part, of in seconds.items()}
+    assert where["training"] == {*parts.LONG} - {"diagnose"} and where["search"] == {"tune"}
+    assert where["Hessian products"] == {"diagnose", "dose_response"}
+    assert seconds["penalty"]["budget"] > seconds["penalty"]["train"] > 0  # of more runs
 
 
 def test_the_table_adds_up() -> None:
