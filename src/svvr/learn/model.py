@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_through_relu = torch.ops.aten.threshold_backward.grad_input  # autograd's own, without a new tensor
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -106,7 +108,7 @@ def backward(models: Stack, activations: Sequence[Tensor], delta: Tensor, gradie
     torch.sum(delta, dim=2, out=gradient.biases[last])
     upstream = torch.bmm(delta.mT, models.weights[last])
     for layer in range(last - 1, -1, -1):
-        upstream.mul_(activations[layer + 1].sign())  # ReLU passes where it was active; no conversion from bool
+        _through_relu(upstream, activations[layer + 1], 0, grad_input=upstream)
         torch.bmm(upstream.mT, activations[layer], out=gradient.weights[layer])
         torch.sum(upstream, dim=1, out=gradient.biases[layer])
         if layer:

@@ -161,7 +161,7 @@ def epoch(models: model.Stack, step: Step, x: Tensor, y: Tensor, batch_size: int
         loss += losses.sum(1)
         if number < n_full:
             torch.linalg.vector_norm(gradient.flat, dim=1, out=norms[number])
-            torch.linalg.vecdot(gradient.flat, previous.flat, out=products[number])
+            torch.sum(previous.flat.mul_(gradient.flat), 1, out=products[number])  # in place: it is overwritten next
         step(gradient, (x[:, batch], y[:, batch]))
         gradient, previous = previous, gradient
     return {"train_loss": loss / n, "norms": norms.T, "products": products.T}
