@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import torch
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from svvr.core.files import Arrays
 from svvr.learn import model
@@ -35,8 +34,7 @@ jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 def cross_entropy(parameters: Any, x: Any, y: Any) -> Any:
     for W, b in parameters[:-1]:
         x = jax.nn.relu(x @ W + b)
-    W, b = parameters[-1]
-    return optax.softmax_cross_entropy_with_integer_labels(x @ W + b, y).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(x @ parameters[-1][0] + parameters[-1][1], y).mean()
 
 
 def objective(strength: float, parameters: Any, x: Any, y: Any) -> Any:
@@ -75,10 +73,8 @@ def program(form: str, n_devices: int, lr: float, strength: float, batch_size: i
     def in_turn(data: Any, initial: Any, orders: Any) -> Any:
         return lax.map(lambda each: one(data, *each), (initial, orders))
 
-    if form == "jax.vmap":
-        return jax.jit(jax.vmap(one, (None, 0, 0))), None, None
-    if form == "jax.lax.map":
-        return jax.jit(in_turn), None, None
+    if form != "jax.shard_map":
+        return jax.jit(jax.vmap(one, (None, 0, 0)) if form == "jax.vmap" else in_turn), None, None
     mesh = jax.make_mesh((n_devices,), ("runs",), devices=jax.devices()[:n_devices])
     whole, runs = PartitionSpec(), PartitionSpec("runs")
     sharded = jax.shard_map(in_turn, mesh=mesh, in_specs=(whole, runs, runs), out_specs=runs)
@@ -89,9 +85,8 @@ def train(
     form: str, data: Arrays, initial: Tensor, orders: Tensor, lr: float, strength: float, batch_size: int = 128
 ) -> Tensor:
     """Train K networks, in one of the FORMS; all else as in `benchmarks.peer_func.train`."""
-    sizes = (data["x_train"].shape[1], 128, 128, 10)
-    layers = [(W.mT.numpy(), b.numpy()) for W, b in model.layers(initial, sizes)]
+    layers = [(W.mT.numpy(), b.numpy()) for W, b in model.layers(initial, (40, 128, 128, 10))]
     n_devices = math.gcd(len(initial), jax.device_count())  # each takes as many runs
     function, whole, runs = program(form, n_devices, lr, strength, batch_size)
     arguments = jax.device_put((data, layers, orders.numpy().astype(np.int32)), (whole, runs, runs))
-    return torch.from_numpy(np.array(function(*arguments)))
+    return from_numpy(np.array(function(*arguments)))
