@@ -6,9 +6,9 @@ optax's (https://optax.readthedocs.io/en/latest/getting_started.html), and the r
 `vmap` (https://docs.jax.dev/en/latest/automatic-vectorization.html), or taken one after the other by `lax.map`, or
 that on each core as a device of its own, by `shard_map` (https://docs.jax.dev/en/latest/notebooks/shard_map.html).
 
-Shapes are static: an epoch is a scan over its full batches, and then a step on the short last one. Under `vmap`,
-decompositions come in batches, which share the threads that XLA waits on: with jaxlib 0.10.2 on two cores a regularized
-run can wait for ever, so that form is for the baseline alone.
+Shapes are static: an epoch is a scan over its full batches, and then a step on the short last one. Under `vmap`
+regularized runs did not end twice with jaxlib 0.10.2 on two cores, all threads idle, so that form is for the baseline
+alone.
 """
 
 import math
