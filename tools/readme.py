@@ -23,6 +23,8 @@ Sources: TypeAlias = Mapping[str, Any]  # path below the root -> a JSON file's r
 Row: TypeAlias = dict[str, str]  # column -> cell
 SUMMARY, DOSE, REPLICATION = (f"metrics/{name}.json" for name in ("summary", "dose_response", "replicate"))
 BENCHMARK = "benchmarks/result.txt"
+# A row of it that compares: its name, milliseconds of the other side and of ours, their ratio
+TIMED = re.compile(r"(.+?) {2,}([\d.]+) +([\d.]+) +([\d.]+)  [\d.]+ to")
 BLOCK = re.compile(r"(<!-- result:(\w+) -->\n)(.*?)(<!-- /result -->)", re.DOTALL)
 MARKERS: dict[str, Callable[[Sources], str]] = {}
 PHRASES = {  # what a verdict says of an arm and its reference
@@ -487,6 +489,30 @@ def _elsewhere(row: Record) -> dict[str, str]:
 def benchmark(sources: Sources) -> str:
     """Return the benchmark as it was printed."""
     return f"```text\n{sources[BENCHMARK].strip()}\n```"
+
+
+@marker
+def speed(sources: Sources) -> str:
+    """Compare the time of a run here, in plain PyTorch and in the fastest form that a peer has."""
+    timed = [row.groups() for row in map(TIMED.match, sources[BENCHMARK].splitlines()) if row]
+    return table(
+        {
+            "run of 20 epochs, 48 asked for": kind,
+            "here": f"{float(ours):.0f} ms",
+            "plain PyTorch": f"{float(theirs):.0f} ms, {ratio} times as long",
+            "fastest peer": _fastest([row for row in timed if row[0].startswith(f"{kind} run,")]),
+        }
+        for kind in ("baseline", "regularized")
+        for name, theirs, ours, ratio in timed
+        if name.startswith(f"{kind} run of")
+    )
+
+
+def _fastest(peers: Sequence[Sequence[str]]) -> str:
+    if not peers:
+        return "not timed"
+    name, _, _, ratio = min(peers, key=lambda row: float(row[3]))
+    return f"{name.rpartition(' by ')[2]}: {ratio} times as long"
 
 
 @marker

@@ -225,6 +225,20 @@ def sources(*contrasts: dict[str, Any], failed: bool = False, **changes: Any) ->
     return records | changes
 
 
+def test_the_speed_is_that_of_the_rows_that_compare() -> None:
+    lines = (
+        "baseline run of 20 epochs, 48 asked for   400.00   80.00   5.0  4.9 to 5.1",
+        "regularized run of 20 epochs, 48 asked for   1600.00   200.00   8.0  7.9 to 8.1",
+        "baseline run, 1 asked for       190.00   1024 MiB so far",
+        "baseline, first call of jax.vmap       990",
+        "baseline run, 48 against 48 by jax.vmap   160.00   80.00   2.0  1.9 to 2.1",
+        "baseline run, 48 against 48 by torch.func   120.00   80.00   1.5  1.4 to 2.2",
+    )
+    *_, baseline, regularized = readme.speed({"benchmarks/result.txt": "\n".join(lines)}).splitlines()
+    assert baseline == "| baseline | 80 ms | 400 ms, 5.0 times as long | torch.func: 1.5 times as long |"
+    assert regularized == "| regularized | 200 ms | 1600 ms, 8.0 times as long | not timed |"
+
+
 @pytest.mark.parametrize("name", readme.MARKERS)
 @pytest.mark.parametrize(
     "given",
