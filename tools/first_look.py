@@ -33,6 +33,7 @@ from svvr.learn.work import WORK
 from svvr.measure import spectrum
 from svvr.measure.network import UnmeasurableError
 from svvr.run import evaluate
+from svvr.run.stage import answer
 from svvr.show import style
 from tools import plan
 
@@ -404,10 +405,10 @@ def main(look: Asked, params: Params) -> None:
         n, n_seeds, epochs = fitting(*seconds, params.training.epochs)
         share = epochs / params.training.epochs
         per_seed = share * (n * seconds[0] + seconds[1])
-        print(f"{look.penalty}, {look.coupling}: {n} strengths, {span[0]:g} to {span[1]:g}: {because}")
-        print(f"learning rate {rate:.3g}: {why}; Adam, {epochs} epochs")
-        print(f"at strength 1 the penalty's pull before training is {unit / loss:.3g} times {_loss(look)}")
-        print(f"up to {n_seeds} seeds, about {n_seeds * per_seed:.0f} s", flush=True)
+        answer("try", f"{look.penalty}, {look.coupling}: {n} strengths, {span[0]:g} to {span[1]:g}: {because}")
+        answer("try", f"learning rate {rate:.3g}: {why}; Adam, {epochs} epochs")
+        answer("try", f"at strength 1 the penalty's pull before training is {unit / loss:.3g} times {_loss(look)}")
+        answer("try", f"up to {n_seeds} seeds, about {n_seeds * per_seed:.0f} s")
         strengths = [0.0, *np.geomspace(*span, n).tolist()]
         seeds = [derive(params.seed, "first_look", index) for index in range(n_seeds)]
         results = train(replace(run, epochs=epochs), strengths, seeds, per_seed, data, executor)
@@ -416,13 +417,13 @@ def main(look: Asked, params: Params) -> None:
         row(_at(run, strength, 0), found, by_strength[0], data)
         for strength, found in zip(strengths, by_strength, strict=True)
     ]
-    print(f"\n{table(rows, _whole(look))}\n\n{chart(rows)}\n\n{worth_tuning(rows)}")
+    answer("try", f"\n{table(rows, _whole(look))}\n\n{chart(rows)}\n\n{worth_tuning(rows)}")
     n_runs, whole = plan.one_more_arm(params, run, speed)
-    print(f"the full comparison of one more arm: {n_runs} runs, about {plan.spoken(whole)} here")
+    answer("try", f"the full comparison of one more arm: {n_runs} runs, about {plan.spoken(whole)} here")
     if look.png:
         picture(rows, look.penalty, look.png)
-        print(f"drawn: {look.png}")
-    print("no verdict: a first look")
+        answer("try", f"drawn: {look.png}")
+    answer("try", "no verdict: a first look")
 
 
 def _loss(look: Asked) -> str:

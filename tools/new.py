@@ -12,6 +12,7 @@ from pathlib import Path
 from svvr.core.files import write_bytes
 from svvr.core.messages import show
 from svvr.core.params import ARM
+from svvr.run.stage import answer
 
 PENALTIES, TESTS = Path("src/svvr/penalties"), Path("tests/penalties")
 
@@ -99,6 +100,6 @@ def begin(name: str, root: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        print(begin(os.environ.get("PENALTY", ""), Path.cwd()), end="")
+        answer("new", begin(os.environ.get("PENALTY", ""), Path.cwd()).removesuffix("\n"))
     except ValueError as error:
         sys.exit(f"new: {error}")

@@ -28,6 +28,7 @@ from svvr.measure.unit import Measurement
 from svvr.measure.work import WORK as MEASURE
 from svvr.run import cache, evaluate
 from svvr.run.cores import n_workers
+from svvr.run.stage import answer
 from svvr.search import design, studies
 from tools import check
 
@@ -419,7 +420,7 @@ def _speeds(speed: Speed) -> str:
 
 if __name__ == "__main__":
     try:
-        print(main())
+        answer("plan", main())
     except ValueError as error:
         sys.exit(f"plan: {error}")
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from svvr.core import params, yaml_file
+from svvr.run.stage import answer
 from tools import git
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -85,7 +86,7 @@ def main(root: Path) -> int:
     """Run the pipeline in a copy and print what came out.
 
     Returns:
-        The exit status of dvc.
+        The exit status of dvc, or of what prints the verdicts.
 
     Raises:
         ValueError: where params.yaml cannot be used.
@@ -100,13 +101,12 @@ def main(root: Path) -> int:
             for line in dvc.stdout or ():
                 lines.append(line)
                 if line.startswith("Running stage"):
-                    print(line, end="", flush=True)
+                    answer("smoke", line.removesuffix("\n"))
             dvc.wait()
         if dvc.returncode:
-            print("".join(lines), end="")
-        else:
-            subprocess.run(SHOW, cwd=folder, env=environment(), check=True)
-        return dvc.returncode
+            answer("smoke", "".join(lines).removesuffix("\n"))
+            return dvc.returncode
+        return subprocess.run(SHOW, cwd=folder, env=environment()).returncode
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from svvr.run.stage import answer
 from tools import git
 
 PLATFORM = ("python", "torch", "numpy", "scipy", "optuna", "mnist1d", "machine", "cpu_capability")
@@ -39,7 +40,7 @@ def main() -> None:
     if differences:
         raise ValueError("\n".join(differences))
     how = "byte for byte" if alike else "within the intervals (other package versions or processor features)"
-    print(f"verify: {len(committed)} metrics files agree {how}")
+    answer("verify", f"verify: {len(committed)} metrics files agree {how}")
 
 
 def check_place(folder: Path) -> None:

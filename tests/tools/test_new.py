@@ -76,3 +76,13 @@ def test_the_script_of_the_documents_draws_a_figure(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     exec(compile(script, "docs/analysis.md", "exec"), {})
     assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_what_to_do_next_into_a_full_disk_is_a_line(tmp_path: Path) -> None:
+    own = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "PENALTY": "mine"}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "tools.new"]
+        result = subprocess.run(command, cwd=tmp_path, env=own, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "new: the output cannot be written (No space left on device)\n"
