@@ -71,10 +71,10 @@ def run(name: str, main: Callable[[Params], None], inputs: Iterable[Path], param
 
 
 def answer(name: str, text: str) -> None:
-    """Print the answer of a stage or a command; end the process with a line where the output is closed or full.
+    """Print a stage's answer; end the process with a line where the output is closed or full.
 
     Args:
-        name: of the stage or command.
+        name: the stage's.
         text: without the last line break.
     """
     if sys.stdout is None:
