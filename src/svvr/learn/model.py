@@ -58,6 +58,15 @@ def stack(flat: Tensor, sizes: Sequence[int]) -> Stack:
     return Stack(flat, tuple(weight for weight, _ in parts), tuple(bias for _, bias in parts))
 
 
+def zeros(parameters: Tensor, sizes: Sequence[int]) -> Stack:
+    """Return zeros for as many models as parameters (K, P) has, every model's beginning at a multiple of 64 bytes.
+
+    On some processors the last digits of a small matrix product depend on where it is written.
+    """
+    k, p = parameters.shape
+    return stack(parameters.new_zeros(k, -(-p // 16) * 16)[:, :p], sizes)
+
+
 def initial_weights(sizes: Sequence[int], seed: int) -> Tensor:
     """Draw one model's initial parameters as torch.nn.Linear does by default.
 

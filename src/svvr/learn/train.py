@@ -149,8 +149,7 @@ def epoch(models: model.Stack, step: Step, x: Tensor, y: Tensor, batch_size: int
     """
     n = x.shape[1]
     n_full = max(n // batch_size, 1)  # the short last batch trains but stays out of the gradient's statistics
-    sizes = layer_widths(models)
-    gradient, previous = (model.stack(torch.zeros_like(models.flat), sizes) for _ in range(2))
+    gradient, previous = (model.zeros(models.flat, layer_widths(models)) for _ in range(2))
     loss = torch.zeros(len(models.flat), dtype=torch.float64, device=x.device)
     norms, products = torch.zeros(2, n_full, len(models.flat), device=x.device)
     for number, start in enumerate(range(0, n, batch_size)):
