@@ -58,13 +58,13 @@ def stack(flat: Tensor, sizes: Sequence[int]) -> Stack:
     return Stack(flat, tuple(weight for weight, _ in parts), tuple(bias for _, bias in parts))
 
 
-def zeros(parameters: Tensor, sizes: Sequence[int]) -> Stack:
-    """Return zeros for as many models as parameters (K, P) has, every model's beginning at a multiple of 64 bytes.
+def copy(flat: Tensor, sizes: Sequence[int]) -> Stack:
+    """Return K models with a copy of parameters (K, P), every model's beginning at a multiple of 64 bytes.
 
-    On some processors the last digits of a small matrix product depend on where it is written.
+    On some processors the last digits of a small matrix product depend on where its matrices lie.
     """
-    k, p = parameters.shape
-    return stack(parameters.new_zeros(k, -(-p // 16) * 16)[:, :p], sizes)
+    k, p = flat.shape
+    return stack(flat.new_zeros(k, -(-p // 16) * 16)[:, :p].copy_(flat), sizes)
 
 
 def initial_weights(sizes: Sequence[int], seed: int) -> Tensor:

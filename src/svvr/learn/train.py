@@ -76,7 +76,7 @@ def initial_parameters(runs: Sequence[Run], data: Arrays) -> Tensor:
 def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     common = runs[0]
     initial = initial_parameters(runs, data)
-    models = model.stack(initial.to(common.device, copy=True), common.sizes(data))
+    models = model.copy(initial.to(common.device), common.sizes(data))
     step = stepper(runs, models)
     splits = {name: torch.from_numpy(array).to(common.device) for name, array in data.items()}
     orders = [torch.Generator().manual_seed(derive("batch_order", run.seed)) for run in runs]
@@ -94,7 +94,7 @@ def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
         best_loss = torch.where(better, curves["validation_loss"], best_loss)
         best = torch.where(better[:, None], models.flat, best)
     selected = models.flat if common.selection == "last_epoch" else best
-    losses, hits = _test(model.stack(selected, common.sizes(data)), splits)
+    losses, hits = _test(model.copy(selected, common.sizes(data)), splits)
     return _results(runs, history, initial, selected.cpu().numpy(), losses, hits)
 
 
@@ -149,7 +149,7 @@ def epoch(models: model.Stack, step: Step, x: Tensor, y: Tensor, batch_size: int
     """
     n = x.shape[1]
     n_full = max(n // batch_size, 1)  # the short last batch trains but stays out of the gradient's statistics
-    gradient, previous = (model.zeros(models.flat, layer_widths(models)) for _ in range(2))
+    gradient, previous = (model.copy(torch.zeros_like(models.flat), layer_widths(models)) for _ in range(2))
     loss = torch.zeros(len(models.flat), dtype=torch.float64, device=x.device)
     norms, products = torch.zeros(2, n_full, len(models.flat), device=x.device)
     for number, start in enumerate(range(0, n, batch_size)):
