@@ -146,7 +146,7 @@ def test_a_params_file_edited_while_a_stage_runs_is_not_recorded(copy: Copy) -> 
 @pytest.mark.parametrize("name", ["src/svvr/penalties/sv_variance.py", "stages/tune.py", "src/svvr/learn/adam.py"])
 def test_code_edited_while_a_stage_runs_is_neither_recorded_nor_kept(copy: Copy, name: str) -> None:
     params = copy.params()
-    params["training"]["epochs"] = 150
+    params["training"]["epochs"] = 300
     copy.write_params(params)
     shutil.rmtree(copy.folder / ".cache/svvr", ignore_errors=True)
     process = subprocess.Popen(
@@ -230,11 +230,11 @@ def imported(pid: int, package: str) -> bool:
 
 
 def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) -> None:
-    """12 kills over tune, train and diagnose, from an empty cache; then each is run to its end."""
+    """20 kills over tune, train and diagnose, from an empty cache; then each is run to its end."""
     before = copy.results()
     shutil.rmtree(copy.folder / ".cache/svvr")
     rng = random.Random(0)
-    for number in range(12):
+    for number in range(20):
         script = f"stages/{('tune', 'train', 'diagnose')[number % 3]}.py"
         process = subprocess.Popen(
             ["python", script, "regularized"], cwd=copy.folder, env=copy.environment() | {"PYTHONPATH": "src"},
