@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from tests import warm
 from tools import git
 
 ROOT = Path(__file__).parents[1]
@@ -128,9 +129,10 @@ class Copy:
         return environment() | TOOLS | {"DVC_NO_ANALYTICS": "1"}
 
     def run(self, *command: str, status: int = 0, **environment: str) -> str:
-        result = subprocess.run(
-            command, cwd=self.folder, env=self.environment() | environment, capture_output=True, text=True, timeout=300
-        )
+        """Run a command to its end, `python` and `dvc` warm unless PATH is given."""
+        path = {"PATH": f"{warm.commands()}{os.pathsep}{TOOLS['PATH']}"}
+        own = self.environment() | path | environment
+        result = subprocess.run(command, cwd=self.folder, env=own, capture_output=True, text=True, timeout=300)
         output = result.stdout + result.stderr
         assert result.returncode == status, output
         return output
@@ -139,9 +141,11 @@ class Copy:
         """Run a target of make with the environment that runs the tests, instead of a new one."""
         return self.run("make", "--no-print-directory", "-o", ".venv/.installed", target, status=status)
 
-    def repro(self, *arguments: str) -> set[str]:
+    def repro(self, *arguments: str, **environment: str) -> set[str]:
         """Run `dvc repro` and return the stages that ran."""
-        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
+        return set(
+            re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, status=0, **environment))
+        )
 
     def results(self) -> dict[str, bytes]:
         files = [
