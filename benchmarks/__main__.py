@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from benchmarks import parts, peer_func, reference
+from benchmarks import accelerator, parts, peer_func, reference
 from svvr.core.files import Arrays
 from svvr.data import make
 from svvr.learn.model import initial_weights
@@ -32,14 +32,14 @@ from svvr.learn.work import WORK
 from svvr.measure.unit import Measurement
 from svvr.measure.work import WORK as MEASURE
 from svvr.penalties import sv_variance
-from svvr.run.evaluate import CHUNK, evaluate, workers
+from svvr.run.evaluate import CHUNK, Processes, evaluate, workers
 
 THREADS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats.
+    """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats, GPU rows.
 
     A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`. Beside peers,
     runs learn so many `examples`; torch.compile is timed too where `compiled`, and the parts of the default run at the
@@ -54,6 +54,7 @@ class Size:
     )  # fmt: skip
     repeats: int = 5
     stages: str = "*"
+    on_gpu: tuple[int, ...] = (48, 1024)
     few: int = 4
     examples: int = make.N_TRAIN
     compiled: bool = True
@@ -61,7 +62,7 @@ class Size:
 
 
 QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare",
-             few=2, examples=200, compiled=False, parts=False)  # fmt: skip
+             on_gpu=(2, 3), few=2, examples=200, compiled=False, parts=False)  # fmt: skip
 
 
 def seconds(work: Callable[[], object], threads: int) -> float:
@@ -245,6 +246,8 @@ def main(size: Size) -> None:
         hessian_rows(splits, executor, size)
         penalty_rows(executor, size)
         peer_rows(splits, executor, size)
+        if isinstance(executor, Processes):
+            accelerator.rows(splits, executor, size.on_gpu, size.epochs, min(size.repeats, 3))
     start_up_rows(size)
     if size.parts:
         parts.main()

@@ -35,7 +35,7 @@ def main(params: Params) -> None:
     tail = {"test_losses": [files.array_hash(arrays["test_losses"])], "runs": rows}
     record = {**head, **summaries.of_runs(rows), **tail}
     files.write_npz(Path(f"data/weights/{ARM}.npz"), arrays)
-    files.write_json(Path(f"metrics/provenance/{ARM}.json"), platform.describe())
+    files.write_json(Path(f"metrics/provenance/{ARM}.json"), platform.describe(params.training.device))
     files.write_json(Path(f"metrics/train/{ARM}.json"), record)
 
 

@@ -164,6 +164,37 @@ def test_a_stage_computes_all_its_units_with_progress(
     assert len(list(Path(".cache/svvr").glob("*/*.npz"))) == 8
 
 
+@dataclass(frozen=True)
+class Process:
+    """Where a unit was computed, and beside how many."""
+
+    pid: int
+    stacked: int
+
+    def arrays(self) -> Arrays:
+        return {"pid": np.array(self.pid), "stacked": np.array(self.stacked)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Process":
+        return cls(int(arrays["pid"]), int(arrays["stacked"]))
+
+
+def where(units: Sequence[Square], data: Arrays) -> list[Process]:
+    return [Process(os.getpid(), len(units)) for _ in units]
+
+
+def test_an_accelerator_s_units_share_one_process_and_large_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SVVR_WORKERS", "2")
+    units = [Square(value) for value in range(20)]
+    asked = Work(where, Process, lambda _: (), lambda _: 0, lambda _: 8, lambda unit: unit.kind == "a")
+    with workers() as executor:
+        found = [evaluate(units, asked, DATA, executor) for _ in range(3)]
+        assert [each.stacked for each in found[0]] == [7] * 14 + [6] * 6
+        assert len({each.pid for call in found for each in call}) == 1
+        spread = evaluate([replace(unit, kind="b") for unit in units], asked, DATA, executor)
+    assert [each.stacked for each in spread] == [5] * 20 and found[0][0].pid not in {each.pid for each in spread}
+
+
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("nonsense://nowhere:1", "garbage", "tcp://[bad", "tcp://a:b", "http://x:1"):
         monkeypatch.setenv("SVVR_SCHEDULER", address)

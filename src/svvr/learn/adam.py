@@ -21,7 +21,7 @@ class Adam:
 
     Attributes:
         lr: (K, 1) learning rates.
-        kept: (K, 1) share of a parameter that one step's decay leaves, 1 - lr * weight_decay.
+        kept: (K, 1) share of a parameter that one step's decay leaves, 1 - lr * weight_decay; None if all.
         mean: (K, P) running mean of the gradient.
         square: (K, P) running mean of its square.
         scratch: (K, P) working memory.
@@ -32,7 +32,7 @@ class Adam:
     """
 
     lr: Tensor
-    kept: Tensor
+    kept: Tensor | None
     mean: Tensor
     square: Tensor
     scratch: Tensor
@@ -43,7 +43,8 @@ class Adam:
         self.n_steps += 1
         correction1, correction2 = _correction(BETA1, self.n_steps), _correction(BETA2, self.n_steps)
         correction2 = correction2.sqrt() if isinstance(correction2, Tensor) else math.sqrt(correction2)
-        parameters.mul_(self.kept)
+        if self.kept is not None:
+            parameters.mul_(self.kept)
         self.mean.lerp_(gradient, 1 - BETA1)
         self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         update = torch.sqrt(self.square, out=self.scratch)
@@ -75,7 +76,7 @@ def adam(parameters: Tensor, lr: Tensor, weight_decay: Tensor) -> Adam:
         if value.shape != parameters.shape[:1]:
             raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected ({len(parameters)},)")
     column = lr.to(parameters.device, torch.float64)[:, None]
-    kept = 1 - column * weight_decay.to(parameters.device, torch.float64)[:, None]
+    kept = (1 - column * weight_decay.to(column)[:, None]).to(parameters.dtype) if weight_decay.any() else None
     mean, square, scratch = (torch.zeros_like(parameters) for _ in range(3))
     n_steps = 0 if device.at_hand(parameters) else torch.zeros((), dtype=torch.float64, device=parameters.device)
-    return Adam(column.to(parameters.dtype), kept.to(parameters.dtype), mean, square, scratch, n_steps)
+    return Adam(column.to(parameters.dtype), kept, mean, square, scratch, n_steps)

@@ -15,7 +15,7 @@ class SGD:
 
     Attributes:
         lr: (K, 1) learning rates.
-        kept: (K, 1) share of a parameter that one step's decay leaves, 1 - lr * weight_decay.
+        kept: (K, 1) share of a parameter that one step's decay leaves, 1 - lr * weight_decay; None if all.
         momentum: of all models; 0 is plain gradient descent.
         velocity: (K, P) running sum of gradients, each step's weighed by momentum once more.
 
@@ -23,13 +23,14 @@ class SGD:
     """
 
     lr: Tensor
-    kept: Tensor
+    kept: Tensor | None
     momentum: float
     velocity: Tensor
 
     def step(self, parameters: Tensor, gradient: Tensor) -> None:
         """Take one step: parameters (K, P) are updated in place, gradient (K, P) is only read."""
-        parameters.mul_(self.kept)
+        if self.kept is not None:
+            parameters.mul_(self.kept)
         self.velocity.mul_(self.momentum).add_(gradient)
         parameters.addcmul_(self.velocity, self.lr, value=-1)
 
@@ -44,5 +45,5 @@ def sgd(parameters: Tensor, lr: Tensor, weight_decay: Tensor, momentum: float) -
         momentum: from 0 to below 1.
     """
     column = lr.to(parameters.device, torch.float64)[:, None]
-    kept = 1 - column * weight_decay.to(parameters.device, torch.float64)[:, None]
-    return SGD(column.to(parameters.dtype), kept.to(parameters.dtype), momentum, torch.zeros_like(parameters))
+    kept = (1 - column * weight_decay.to(column)[:, None]).to(parameters.dtype) if weight_decay.any() else None
+    return SGD(column.to(parameters.dtype), kept, momentum, torch.zeros_like(parameters))

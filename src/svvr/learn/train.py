@@ -4,7 +4,9 @@ A run is a pure function of its spec and the data: on one intra-op thread its by
 are stacked beside it.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -16,8 +18,10 @@ from torch import Tensor
 from svvr.core.files import Arrays, array_hash
 from svvr.core.seeds import derive
 from svvr.learn import adam, model, penalty, sgd
+from svvr.learn.captured import Captured, Epoch
 from svvr.learn.result import Result, Score, selected_epoch
 from svvr.learn.spec import Run
+from svvr.run.cores import n_workers
 
 Step: TypeAlias = Callable[[model.Stack, penalty.Batch], None]
 TEST_CHUNK = 2000  # examples of the test split that are evaluated at once
@@ -43,8 +47,11 @@ def train(runs: Sequence[Run], data: Arrays) -> list[Result]:
         raise ValueError("training.device: got cuda, expected cpu, since torch finds no GPU")
     torch.set_num_threads(1)
     with torch.no_grad():
-        results = _train(runs, data)
-    return results if runs[0].device == "cpu" else settled(runs, results, data)
+        if runs[0].device == "cpu":
+            return _train(runs, data)
+        with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]  # the default one has no graphs
+            results = _train(runs, data)
+    return settled(runs, results, data)
 
 
 def settled(runs: Sequence[Run], results: Sequence[Result], data: Arrays) -> list[Result]:
@@ -70,24 +77,52 @@ def initial_parameters(runs: Sequence[Run], data: Arrays) -> Tensor:
         starts = train([run.start for run in runs if run.start], data)
         return torch.stack([torch.from_numpy(result.weights) for result in starts])
     sizes = runs[0].sizes(data)
-    return torch.stack([model.initial_weights(sizes, derive("initial_weights", run.seed)) for run in runs])
+    found = torch.empty(len(runs), model.n_parameters(sizes))
+
+    def draw(index: int) -> None:
+        found[index] = model.initial_weights(sizes, derive("initial_weights", runs[index].seed))
+
+    _for_each(draw, runs)
+    return found
+
+
+def _for_each(draw: Callable[[int], object], runs: Sequence[Run]) -> None:
+    """Draw for each run; beside an accelerator in threads, as it would wait for one (torch draws side by side)."""
+    if runs[0].device == "cpu":
+        for index in range(len(runs)):
+            draw(index)
+        return
+    n = n_workers()
+    with ThreadPoolExecutor(n) as threads:
+        list(threads.map(lambda start: [draw(index) for index in range(start, len(runs), n)], range(n)))
+
+
+def _orders(runs: Sequence[Run], generators: Sequence[torch.Generator], n: int) -> Tensor:
+    """Return each run's next order of n examples, (K, n), which an accelerator takes while it still trains."""
+    device = runs[0].device
+    found = torch.empty(len(runs), n, dtype=torch.int64, pin_memory=device != "cpu")
+    _for_each(lambda index: torch.randperm(n, generator=generators[index], out=found[index]), runs)
+    return found.to(device, non_blocking=True)
 
 
 def _train(runs: Sequence[Run], data: Arrays) -> list[Result]:
     common = runs[0]
     initial = initial_parameters(runs, data)
     models = model.copy(initial.to(common.device), common.sizes(data))
-    step = stepper(runs, models)
     splits = {name: torch.from_numpy(array).to(common.device) for name, array in data.items()}
-    orders = [torch.Generator().manual_seed(derive("batch_order", run.seed)) for run in runs]
+    generators = [torch.Generator().manual_seed(derive("batch_order", run.seed)) for run in runs]
+    train_epoch: Epoch = functools.partial(epoch, models, stepper(runs, models), batch_size=common.batch_size)
+    if common.device != "cpu":
+        spare = model.copy(models.flat, common.sizes(data))
+        rehearsal = functools.partial(epoch, spare, stepper(runs, spare), batch_size=common.batch_size)
+        train_epoch = Captured(train_epoch, rehearsal)
 
     history: list[dict[str, Tensor]] = []
     best_loss = torch.full((len(runs),), torch.inf, dtype=torch.float64, device=common.device)
     best = models.flat.clone()
     for _ in range(common.epochs):
-        order = torch.stack([torch.randperm(len(splits["x_train"]), generator=each) for each in orders])
-        order = order.to(common.device)
-        curves = epoch(models, step, splits["x_train"][order], splits["y_train"][order], common.batch_size)
+        order = _orders(runs, generators, len(splits["x_train"]))
+        curves = train_epoch(splits["x_train"][order], splits["y_train"][order])
         curves |= _validate(models, splits["x_validation"], splits["y_validation"])
         history.append(curves)
         better = curves["validation_loss"] < best_loss

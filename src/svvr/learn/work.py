@@ -16,7 +16,7 @@ from svvr.run.evaluate import CHUNK, Session, Work
 if TYPE_CHECKING:
     from svvr.core.params import Params
 
-ON_ACCELERATOR = 512  # stacked models: below, starting the small operations takes longer than doing them
+ON_ACCELERATOR = 1024  # stacked models: few take as long as some hundred, and these fit in some GiB of memory
 Asked: TypeAlias = Sequence[tuple[dict[str, float], int]]  # knobs and seed of each run
 Losses: TypeAlias = dict[str, float | None]  # selection rule -> validation loss in nats, None where the run failed
 
@@ -28,11 +28,15 @@ def _code(run: Run) -> tuple[str, ...]:
 
 
 def _chunk(run: Run) -> int:
-    return CHUNK if run.device == "cpu" else ON_ACCELERATOR
+    return ON_ACCELERATOR if _accelerated(run) else CHUNK
 
 
-WORK = Work(train, Result, _code, Run.stackable, _chunk)
-SCORE = Work(score, Score, _code, Run.stackable, _chunk)  # where nothing but the losses is wanted
+def _accelerated(run: Run) -> bool:
+    return run.device != "cpu"
+
+
+WORK = Work(train, Result, _code, Run.stackable, _chunk, _accelerated)
+SCORE = Work(score, Score, _code, Run.stackable, _chunk, _accelerated)  # where nothing but the losses is wanted
 
 
 def losses_of(params: "Params", arm: str, session: Session, data: Arrays) -> Callable[[Asked], list[Losses]]:

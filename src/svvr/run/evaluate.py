@@ -4,6 +4,7 @@ A unit is a frozen dataclass that determines its result together with the data. 
 computed in chunks; neither chunks nor workers nor order change a result.
 """
 
+import functools
 import hashlib
 import importlib
 import json
@@ -16,7 +17,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from svvr.run.cores import n_workers
 from svvr.run.lifetime import when_orphaned
 from svvr.run.platform import platform
 from svvr.run.progress import Progress
+
+if TYPE_CHECKING:
+    from svvr.run.cluster import Cluster
 
 CHUNK = 12  # stacked models: enough to fill a core's vector units, few enough to stay in its cache
 
@@ -55,6 +59,7 @@ class Work(Generic[U, R]):
         code: from a unit to the names of the modules that compute it; what they import counts too.
         stackable: from a unit to what units of one stack have in common.
         chunk: from a unit to the number of those like it that are computed in one stack at most.
+        accelerated: whether a unit is computed on an accelerator, for which a second process would only have to wait.
     """
 
     compute: Callable[[Sequence[U], Arrays], list[R]]
@@ -62,6 +67,27 @@ class Work(Generic[U, R]):
     code: Callable[[U], tuple[str, ...]]
     stackable: Callable[[U], Hashable]
     chunk: Callable[[U], int] = lambda unit: CHUNK
+    accelerated: Callable[[U], bool] = lambda unit: False
+
+
+class Processes(ProcessPoolExecutor):
+    """Worker processes of this machine, each a core's, and one more for an accelerator, begun when it is asked for."""
+
+    def __init__(self, n: int) -> None:
+        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+        super().__init__(n, multiprocessing.get_context(method), initializer=_serve, initargs=(os.getpid(),))
+        self.n_workers = n
+
+    @functools.cached_property
+    def accelerator(self) -> "Processes":
+        """The one process for an accelerator."""
+        return Processes(1)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if "accelerator" in vars(self):
+            self.accelerator.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class Session:
@@ -94,8 +120,8 @@ def session(name: str, total: int) -> Iterator[Session]:
         ConnectionError: where the cluster cannot be used or is lost; see `svvr.run.cluster.connect`.
     """
     with workers() as executor:
-        remote = getattr(executor, "n_workers", None)
-        count = Progress(name, total, remote or n_workers(), "Dask workers" if remote else "workers")
+        kind = "workers" if isinstance(executor, Processes) else "Dask workers"
+        count = Progress(name, total, executor.n_workers, kind)
         yield Session(executor, count)
         count.close()
 
@@ -107,7 +133,7 @@ def compute(name: str, units: Sequence[U], work: Work[U, R], data: Arrays) -> li
 
 
 @contextmanager
-def workers() -> Iterator[Executor]:
+def workers() -> "Iterator[Processes | Cluster]":
     """Open the executor: a process for each core that may be used (see `cores.n_workers`), or a Dask cluster.
 
     Processes rather than threads: a step is some hundred small operations, and threads would wait for each other's
@@ -121,10 +147,8 @@ def workers() -> Iterator[Executor]:
     """
     address = os.environ.get("SVVR_SCHEDULER")
     if not address:
-        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(method)
         try:
-            pool = ProcessPoolExecutor(n_workers(), context, initializer=_serve, initargs=(os.getpid(),))
+            pool = Processes(n_workers())
         except (OSError, ImportError) as error:
             raise ConnectionError(f"workers: got no shared memory ({error}), expected a usable /dev/shm") from None
         try:
@@ -179,6 +203,8 @@ def evaluate(
     if results:
         (looked_up or finished)(len(results))
     missing = [index for index in range(len(units)) if index not in results]
+    if isinstance(executor, Processes) and any(map(work.accelerated, units)):
+        executor = executor.accelerator
     n = (getattr(executor, "n_workers", None) or n_workers()) if missing else 1
     futures: dict[Future[list[R]], list[int]] = {}
     for indices in chunks(units, missing, work, n):

@@ -14,11 +14,14 @@ def platform() -> dict[str, str]:
     return {**versions, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
 
 
-def describe() -> dict[str, list[dict[str, str | int]]]:
+def describe(device: str = "cpu") -> dict[str, list[dict[str, str | int]]]:
     """Return what the last digits of a result depend on, and the machine that started the runs, with its cores.
 
     No stage depends on them, since they differ between machines. They stand in a list of one, which the tables of
     `dvc metrics show` leave out.
+
+    Args:
+        device: on which runs were trained; of `cuda` the GPU's name is told too.
     """
     facts: dict[str, str | int] = {
         "python": system.python_version(),
@@ -27,4 +30,6 @@ def describe() -> dict[str, list[dict[str, str | int]]]:
         "machine": system.machine(),
         "workers": n_workers(),
     }
+    if device == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name()
     return {"provenance": [facts]}

@@ -16,11 +16,31 @@ from torch.linalg import matrix_norm
 
 from svvr.penalties.helpers.polar import CHAINS
 
-REPEATED, *LAST = CHAINS[0][3:]
 # Repeats for m == n, where rounding in the smallest singular value does not matter, and for m > n, where it does.
 SQUARE, TALL = 8, 4
 CUSHION = 1 + 1e-4  # kept below 1 by more than rounding, since a polynomial takes what is above 1 far beyond it
 CONVERGED = 2e-5  # of the squared norm over n from 1
+
+
+def _chain(repeats: int) -> tuple[float, list[tuple[float, float]]]:
+    """Return a scale to begin with, and p and q of the steps X <- X ((X'X + p I)^2 + q I).
+
+    Of a X + X (b X'X + c (X'X)^2) that is the same polynomial: with c the scale of X goes from step to step, and the
+    rest is a square. Products that add a matrix, or a factor of the whole stack, would cost a pass over memory each.
+    """
+    repeated, *last = CHAINS[0][3:]
+    polynomials = [repeated] * repeats + last
+    after, steps = 1.0, []
+    for index, (_, *coefficients) in reversed(list(enumerate(polynomials))):
+        a, b, c = (each / CUSHION if index < len(polynomials) - 2 else each for each in coefficients)
+        before = (c * after) ** 0.2
+        p = after * b / before**3 / 2
+        steps.append((p, after * a / before - p**2))
+        after = before
+    return after, steps[::-1]
+
+
+FOR_SQUARE, FOR_TALL = _chain(SQUARE), _chain(TALL)
 
 
 def polar_factor(W: Tensor) -> Tensor:
@@ -40,16 +60,14 @@ def polar_factor(W: Tensor) -> Tensor:
     X = X / matrix_norm(X, keepdim=True)
     gram = torch.bmm(X.mT, X)
     largest = matrix_norm(torch.bmm(gram, gram), keepdim=True) ** 0.25  # s_1 or a little more
-    X = X / (largest * CUSHION)
-    for _, a, b, c in [REPEATED] * (SQUARE if m == n else TALL) + LAST[:-2]:
-        X = _step(X, a, b, c).div_(CUSHION)
-    for _, a, b, c in LAST[-2:]:
-        X = _step(X, a, b, c)
+    scale, steps = FOR_SQUARE if m == n else FOR_TALL
+    X = X / (largest * (CUSHION / scale))
+    for p, q in steps:
+        gram = torch.bmm(X.mT, X)
+        gram.diagonal(dim1=-2, dim2=-1).add_(p)
+        factor = torch.bmm(gram, gram)
+        factor.diagonal(dim1=-2, dim2=-1).add_(q)
+        X = torch.bmm(X, factor)
     mean_square = X.square().sum((-2, -1), keepdim=True) / n
     lost = ~((mean_square - 1).abs() < CONVERGED)  # NaN too
     return (X * mean_square.rsqrt()).masked_fill(lost, math.nan).view(W.shape)
-
-
-def _step(X: Tensor, a: float, b: float, c: float) -> Tensor:
-    gram = torch.bmm(X.mT, X)
-    return torch.baddbmm(X, X, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), beta=a)
