@@ -22,7 +22,7 @@ Record: TypeAlias = Mapping[str, Any]
 Sources: TypeAlias = Mapping[str, Any]  # path below the root -> a JSON file's record, or another file's text
 Row: TypeAlias = dict[str, str]  # column -> cell
 SUMMARY, DOSE, REPLICATION = (f"metrics/{name}.json" for name in ("summary", "dose_response", "replicate"))
-BENCHMARK = "benchmarks/result.txt"
+BENCHMARK, ACCELERATOR = "benchmarks/result.txt", "benchmarks/accelerator.txt"
 # A row of it that compares: its name, milliseconds of the other side and of ours, their ratio
 TIMED = re.compile(r"(.+?) {2,}([\d.]+) +([\d.]+) +([\d.]+)  [\d.]+ to")
 BLOCK = re.compile(r"(<!-- result:(\w+) -->\n)(.*?)(<!-- /result -->)", re.DOTALL)
@@ -489,6 +489,12 @@ def _elsewhere(row: Record) -> dict[str, str]:
 def benchmark(sources: Sources) -> str:
     """Return the benchmark as it was printed."""
     return f"```text\n{sources[BENCHMARK].strip()}\n```"
+
+
+@marker
+def accelerator(sources: Sources) -> str:
+    """Return the benchmark of a GPU as it was printed."""
+    return f"```text\n{sources[ACCELERATOR].strip()}\n```"
 
 
 @marker

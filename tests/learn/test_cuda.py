@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_every_penalty_trains_on_a_gpu(name: str, tiny_data: Arrays) -> None:
 @contextlib.contextmanager
 def no_waiting() -> Iterator[None]:
     """Operations that wait for the GPU are errors."""
-    with pytest.warns(UserWarning, match="prototype"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the mode a prototype, once in a process
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield

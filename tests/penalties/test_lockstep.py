@@ -30,11 +30,24 @@ def test_matrices_of_any_condition_within_reach_are_exact(m: int, n: int) -> Non
 
 
 @pytest.mark.parametrize("m,n", [(128, 10), (20, 20), (128, 128)])
-def test_a_matrix_out_of_reach_is_nan_and_leaves_the_others_alone(m: int, n: int) -> None:
-    s = torch.ones(4, n, dtype=torch.float64)
-    s[1, -1], s[2], s[3, -1] = 1e-9, 0, 1e-30
-    Q = lockstep.polar_factor(with_singular_values(s, m, n))
-    assert Q[1:].isnan().all() and Q[0].isfinite().all()
+@pytest.mark.parametrize("small", [1e-6, 1e-7, 1e-9, 1e-30, 0.0])
+@pytest.mark.parametrize("n_small", [1, 5])
+def test_singular_values_out_of_reach_give_a_subgradient(m: int, n: int, small: float, n_small: int) -> None:
+    s = torch.linspace(1, 0.1, n, dtype=torch.float64).expand(2, n).clone()
+    s[1, -n_small:] = small
+    W = with_singular_values(s, m, n)
+    Q = lockstep.polar_factor(W).double()
+    assert error(Q[:1].float(), W[:1]).max() < 2e-5  # another matrix of the stack stays exact
+    U, _, Vh = torch.linalg.svd(W[1].double(), full_matrices=False)
+    large, few = n - n_small, slice(n - n_small, None)
+    eye = torch.eye(large, dtype=torch.float64)
+    torch.testing.assert_close(U[:, :large].T @ Q[1] @ Vh[:large].T, eye, rtol=0, atol=1e-4)
+    torch.testing.assert_close(Q[1] @ Vh[few].T, U[:, few] @ (U[:, few].T @ Q[1] @ Vh[few].T), rtol=0, atol=2e-2)
+    assert torch.linalg.matrix_norm(Q[1], 2) < 1 + 1e-5
+
+
+def test_of_a_zero_matrix_it_is_zero() -> None:
+    assert torch.equal(lockstep.polar_factor(torch.zeros(2, 12, 5)), torch.zeros(2, 12, 5))
 
 
 @pytest.mark.parametrize("scale", [1e-15, 1e15])

@@ -54,7 +54,7 @@ def test_without_shared_memory_the_line_names_it(monkeypatch: pytest.MonkeyPatch
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.delenv("SVVR_SCHEDULER", raising=False)
-    monkeypatch.setattr(evaluate, "ProcessPoolExecutor", fail)
+    monkeypatch.setattr(evaluate, "Processes", fail)
     with (
         pytest.raises(ConnectionError, match=r"workers: got no shared memory \(.*denied\), expected a usable /dev/shm"),
         evaluate.workers(),

@@ -221,6 +221,7 @@ def sources(*contrasts: dict[str, Any], failed: bool = False, **changes: Any) ->
         "metrics/dose_response.json": dose([1.2, 1.0, 1.1], [3.0, 2.0, 1.0]),
         "metrics/replicate.json": replicated(1.0),
         "benchmarks/result.txt": "2 cores\na  1  2\n",
+        "benchmarks/accelerator.txt": "a GPU\n",
     }
     return records | changes
 

@@ -57,8 +57,8 @@ def train(runs: Sequence[Run], data: Arrays) -> list[Result]:
 def settled(runs: Sequence[Run], results: Sequence[Result], data: Arrays) -> list[Result]:
     """Return the results of runs on an accelerator, of which those that are not complete are trained on the processor.
 
-    An accelerator checks nothing while it trains: what is out of its reach, be it a matrix of nearly lower rank or a
-    penalty's mistake, gives NaN. Here the one is computed exactly, and the other is told in a line.
+    An accelerator checks nothing while it trains: a run that diverges and a penalty's mistake give NaN alike. Here the
+    one is found once more, and the other is told in a line.
     """
     lost = [index for index, result in enumerate(results) if not result.complete]
     again = train([replace(runs[index], device="cpu") for index in lost], data) if lost else []

@@ -10,8 +10,8 @@ from svvr.penalties.helpers import device, lockstep, polar
 def deviation(W: Tensor) -> Tensor:
     """Return W - mean(s) Q of W (..., m, n), with the singular values s and the polar factor Q.
 
-    Its squared Frobenius norm is the sum of (s - mean(s))^2. On an accelerator nothing is read back, and a matrix that
-    is nearly of lower rank gives NaN; see `lockstep`.
+    Its squared Frobenius norm is the sum of (s - mean(s))^2. On an accelerator nothing is read back, and singular
+    values near 0 have a share in Q between 0 and 1; see `lockstep`.
 
     Raises:
         ValueError: where min(m, n) < 2.

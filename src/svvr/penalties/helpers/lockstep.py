@@ -5,10 +5,10 @@ smallest singular value within reach is there, then the polynomials after it fol
 step more than the best chain would, but no singular value comes near 0 on the way, where rounding would weigh most.
 
 Accuracy in float32: the distance from the exact factor, in the Frobenius norm over the root of n, is below 2e-5 where
-s_1 / s_n is 1000 or less, and for m = n and a single small singular value up to 1e5.
+s_1 / s_n is 1000 or less, and for m = n and a single small singular value up to 1e5. Beyond, a small one ends between 0
+and 1 instead of at 1: the sum of the singular values (the nuclear norm), whose gradient the polar factor is, has a kink
+at 0, and there such a value makes a subgradient.
 """
-
-import math
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from svvr.penalties.helpers.polar import CHAINS
 # Repeats for m == n, where rounding in the smallest singular value does not matter, and for m > n, where it does.
 SQUARE, TALL = 8, 4
 CUSHION = 1 + 1e-4  # kept below 1 by more than rounding, since a polynomial takes what is above 1 far beyond it
+TINY = torch.finfo(torch.float32).tiny  # divides in place of 0
 CONVERGED = 2e-5  # of the squared norm over n from 1
 
 
@@ -50,16 +51,16 @@ def polar_factor(W: Tensor) -> Tensor:
         W: (..., m, n), float32.
 
     Returns:
-        (..., m, n), of W's dtype and on its device; NaN for a matrix with singular values out of reach, as one of
-        lower rank.
+        (..., m, n), of W's dtype and on its device.
     """
     m, n = W.shape[-2:]
     if m < n:
         return polar_factor(W.mT).mT
     X = W.reshape(-1, m, n)
-    X = X / matrix_norm(X, keepdim=True)
+    X = X / matrix_norm(X, keepdim=True).clamp_min(TINY)
     gram = torch.bmm(X.mT, X)
     largest = matrix_norm(torch.bmm(gram, gram), keepdim=True) ** 0.25  # s_1 or a little more
+    largest = largest.clamp_min(TINY)
     scale, steps = FOR_SQUARE if m == n else FOR_TALL
     X = X / (largest * (CUSHION / scale))
     for p, q in steps:
@@ -69,5 +70,6 @@ def polar_factor(W: Tensor) -> Tensor:
         factor.diagonal(dim1=-2, dim2=-1).add_(q)
         X = torch.bmm(X, factor)
     mean_square = X.square().sum((-2, -1), keepdim=True) / n
-    lost = ~((mean_square - 1).abs() < CONVERGED)  # NaN too
-    return (X * mean_square.rsqrt()).masked_fill(lost, math.nan).view(W.shape)
+    # a common factor near 1 would weigh most where the singular values are nearly equal
+    converged = (mean_square - 1).abs() < CONVERGED
+    return (X * mean_square.rsqrt().where(converged, 1)).view(W.shape)
