@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from svvr.core.files import Arrays
-from tests.copies import ALL, TOOLS, Copy
+from tests.copies import ALL, Copy
 from tools import git
 
 
@@ -79,14 +79,14 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Copy:
-    """A copy after its first run, which is made once for all test processes and with the real commands."""
+    """A copy after its first run, which is made once for all test processes."""
     folder = tmp_path_factory.getbasetemp()
     first = (folder if worker_id == "master" else folder.parent) / "first"
     with FileLock(f"{first}.lock"):
         if not first.exists():
             first.mkdir()
             made = Copy(first)
-            assert made.repro(**TOOLS) == ALL
+            assert made.repro() == ALL
             made.commit("results")
     own = tmp_path_factory.mktemp("copy") / "project"
     shutil.copytree(first, own, symlinks=True)

@@ -89,6 +89,11 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in git.environment().items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 
+def forks() -> dict[str, str]:
+    """Return the setting with which `python` and `dvc` are found that begin as forks; see `warm`."""
+    return {"PATH": f"{warm.commands()}{os.pathsep}{TOOLS['PATH']}"}
+
+
 class Copy:
     """A copy of the repository with tiny params."""
 
@@ -130,22 +135,20 @@ class Copy:
 
     def run(self, *command: str, status: int = 0, **environment: str) -> str:
         """Run a command to its end, `python` and `dvc` warm unless PATH is given."""
-        path = {"PATH": f"{warm.commands()}{os.pathsep}{TOOLS['PATH']}"}
-        own = self.environment() | path | environment
+        own = self.environment() | forks() | environment
         result = subprocess.run(command, cwd=self.folder, env=own, capture_output=True, text=True, timeout=300)
         output = result.stdout + result.stderr
         assert result.returncode == status, output
         return output
 
-    def make(self, target: str, status: int = 0) -> str:
+    def make(self, target: str, status: int = 0, **environment: str) -> str:
         """Run a target of make with the environment that runs the tests, instead of a new one."""
-        return self.run("make", "--no-print-directory", "-o", ".venv/.installed", target, status=status)
+        command = ["make", "--no-print-directory", "-o", ".venv/.installed", target]
+        return self.run(*command, status=status, **environment)
 
-    def repro(self, *arguments: str, **environment: str) -> set[str]:
+    def repro(self, *arguments: str) -> set[str]:
         """Run `dvc repro` and return the stages that ran."""
-        return set(
-            re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments, status=0, **environment))
-        )
+        return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
 
     def results(self) -> dict[str, bytes]:
         files = [

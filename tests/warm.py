@@ -20,7 +20,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 LOADED = (
     *("torch", "numpy", "scipy.stats", "scipy.sparse.linalg", "pandas", "pydantic", "yaml", "filelock", "tqdm"),
@@ -96,10 +98,18 @@ def tend(command: socket.socket) -> None:
         command.send(b"%d" % (status if status >= 0 else 128 - status))
 
 
-def run(
+def run(*job: Any) -> None:
+    """Become the command and end as an interpreter does: threads first, which may be needed to end processes."""
+    try:
+        become(*job)
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+
+
+def become(
     files: list[int], name: str, arguments: list[str], folder: str, umask: int, environment: dict[str, str]
 ) -> None:
-    """Become the command, as an interpreter does that has just begun."""
+    """Run the command as an interpreter does that has just begun."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

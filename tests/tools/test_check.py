@@ -2,13 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.copies import ROOT, TOOLS, environment
+from tests.copies import ROOT, environment, forks
 from tools import check, git
 
 STAGE = "stages:\n  copy:\n    cmd: cp in out\n    deps: [in]\n    outs: [out]\n"
@@ -18,7 +17,7 @@ REFUSED = "{}: got a damaged file, expected what dvc writes; bring it back with:
 
 
 def run(folder: Path, command: str) -> str:
-    own = environment() | TOOLS
+    own = environment() | forks()
     done = subprocess.run(command, shell=True, cwd=folder, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -175,8 +174,8 @@ def test_bytes_of_no_text_and_a_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_both_files_are_checked_from_the_command_line(project: Path) -> None:
     (project / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    command = [sys.executable, "-m", "tools.check"]
-    own = environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = ["python", "-m", "tools.check"]
+    own = environment() | forks() | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     assert subprocess.run(command, env=own, capture_output=True, text=True).stderr == ""
     twice(project)
     done = subprocess.run(command, env=own, capture_output=True, text=True)

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +23,7 @@ from svvr.learn.spec import Run
 from svvr.learn.train import initial_parameters
 from svvr.learn.train import train as learn
 from svvr.measure import spectrum
-from tests.copies import tiny
+from tests.copies import forks, tiny
 from tools import first_look
 from tools.first_look import Asked, Row
 
@@ -243,8 +242,8 @@ def test_the_picture_is_drawn_whatever_failed(tmp_path: Path) -> None:
 
 
 def tried(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    own = os.environ | {"PYTHONPATH": f"src{os.pathsep}{ROOT}"} | settings
-    command = [sys.executable, "-m", "tools.first_look"]
+    own = os.environ | {"PYTHONPATH": f"src{os.pathsep}{ROOT}"} | forks() | settings
+    command = ["python", "-m", "tools.first_look"]
     return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True)
 
 

@@ -15,7 +15,7 @@ from tools import git
 PERSON = {f"GIT_{role}_{key}": f"{key}@t" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 FILES = (
     ".gitignore", "Makefile", "requirements.lock", "pyproject.toml", "params.yaml", "src/svvr/core/params.py",
-    "tests/copies.py", "tools/__init__.py", "tools/git.py", "tools/verify.py",
+    "tests/copies.py", "tests/warm.py", "tools/__init__.py", "tools/git.py", "tools/verify.py",
 )  # fmt: skip
 MAKE_A_COPY = "import sys, pathlib; from tests.copies import Copy; Copy(pathlib.Path(sys.argv[1]))"
 

@@ -11,6 +11,7 @@ import yaml
 
 from svvr.core import params
 from svvr.core.params import Arm
+from tests.copies import forks
 from tools import new, smoke
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +19,8 @@ FORMULA = "(s - 1).square().sum(-1) / 2"
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    own = os.environ | {"PYTHONPATH": f"src{os.pathsep}."}
-    return subprocess.run([sys.executable, *command], cwd=folder, env=own, capture_output=True, text=True)
+    own = os.environ | {"PYTHONPATH": f"src{os.pathsep}."} | forks()
+    return subprocess.run(["python", *command], cwd=folder, env=own, capture_output=True, text=True)
 
 
 def test_the_arm_that_it_prints_is_one_for_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

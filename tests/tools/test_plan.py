@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from svvr.measure.unit import Measurement
 from svvr.measure.work import WORK as MEASURE
 from svvr.run import evaluate
 from svvr.search import studies
-from tests.copies import tiny
+from tests.copies import forks, tiny
 from tools import plan, smoke
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +93,12 @@ def test_the_stages_are_those_that_dvc_then_runs(tmp_path: Path, monkeypatch: py
 
     def dvc(*arguments: str) -> str:
         return subprocess.run(
-            ["dvc", *arguments], cwd=tmp_path, env=smoke.environment(), capture_output=True, text=True, check=True
+            ["dvc", *arguments],
+            cwd=tmp_path,
+            env=smoke.environment() | forks(),
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
     dvc("init", "-q", "--no-scm")
@@ -236,8 +240,8 @@ def test_it_prints_every_stage_of_a_fresh_copy_and_writes_nothing_that_git_sees(
     smoke.copy(ROOT, tmp_path)
     smoke.shrink(tmp_path / "params.yaml")
     before = subprocess.check_output(["git", "status", "--porcelain", "-uall"], cwd=tmp_path, text=True)
-    own = smoke.environment() | {"PYTHONPATH": f"src{os.pathsep}."}
-    command = [sys.executable, "-m", "tools.plan"]
+    own = smoke.environment() | forks() | {"PYTHONPATH": f"src{os.pathsep}."}
+    command = ["python", "-m", "tools.plan"]
     done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     first = [line.split()[0] for line in done.stdout.splitlines()]

@@ -21,9 +21,9 @@ from svvr.learn import adam, model, penalty, sgd
 from svvr.learn.captured import Captured, Epoch
 from svvr.learn.result import Result, Score, selected_epoch
 from svvr.learn.spec import Run
-from svvr.run.cores import n_workers
 
 Step: TypeAlias = Callable[[model.Stack, penalty.Batch], None]
+THREADS = 8  # that draw for an accelerator
 TEST_CHUNK = 2000  # examples of the test split that are evaluated at once
 
 
@@ -92,9 +92,8 @@ def _for_each(draw: Callable[[int], object], runs: Sequence[Run]) -> None:
         for index in range(len(runs)):
             draw(index)
         return
-    n = n_workers()
-    with ThreadPoolExecutor(n) as threads:
-        list(threads.map(lambda start: [draw(index) for index in range(start, len(runs), n)], range(n)))
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(lambda start: [draw(index) for index in range(start, len(runs), THREADS)], range(THREADS)))
 
 
 def _orders(runs: Sequence[Run], generators: Sequence[torch.Generator], n: int) -> Tensor:

@@ -154,7 +154,7 @@ def workers() -> "Iterator[Processes | Cluster]":
         try:
             yield pool
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits as the interpreter's end would, which may meet closed pipes
         return
     from svvr.run.cluster import connect
 
