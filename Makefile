@@ -61,7 +61,7 @@ check: lint  ## lint, check types, run the fast tests
 	python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
 
 test: lint  ## lint, check types, run all tests with coverage
-	python -m pytest --numprocesses 2 --dist loadfile --durations 10 --cov --cov-report=term-missing
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10 --cov --cov-report=term-missing
 
 readme: venv  ## write the results into README.md and docs from metrics/
 	python -m tools.readme
@@ -69,7 +69,7 @@ readme: venv  ## write the results into README.md and docs from metrics/
 lint: venv  ## ruff and mypy
 	ruff check .
 	ruff format --check .
-	mypy
+	mypy --num-workers 2
 
 bench: venv  ## time the hot paths
 	python -m benchmarks

@@ -66,9 +66,18 @@ def test_the_tables_hold_a_row_a_run_and_a_row_a_trial(copy: Copy) -> None:
 
 
 def test_recomputing_everything_in_a_clone_gives_the_same_bytes(copy: Copy) -> None:
-    output = copy.make("verify", PATH=TOOLS["PATH"])  # not as forks, as the first run was made
+    output = copy.make("verify")
     assert set(re.findall(r"Running stage '([^']+)'", output)) == ALL
     assert re.search(r"verify: \d+ metrics files agree byte for byte", output)
+
+
+def test_processes_of_their_own_give_the_bytes_of_forks(copy: Copy) -> None:
+    """Elsewhere stages are forks of one process, see `warm`; here search, training, measures and comparison are not."""
+    before = copy.results()
+    for command in ("tune.py regularized", "budget.py regularized", "dose_response.py", "compare.py"):
+        script, *arm = command.split()
+        copy.run("python", f"stages/{script}", *arm, PATH=TOOLS["PATH"], PYTHONPATH="src", SVVR_CACHE="off")
+    assert copy.results() == before
 
 
 def test_the_best_epoch_counts_in_tuning_and_reporting_where_it_is_selected(copy: Copy) -> None:
