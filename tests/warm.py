@@ -113,6 +113,7 @@ def become(
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing had put nothing in its place
     os.chdir(folder)
     os.umask(umask)
     os.environ.clear()
