@@ -21,7 +21,7 @@ from svvr.run.evaluate import Processes, evaluate, workers
 
 def rows(splits: Arrays, executor: Processes, asked: Sequence[int], epochs: int, repeats: int) -> None:
     """Print a row for each kind of run and number asked for."""
-    name = executor.accelerator.submit(gpu_s_name).result()
+    name = executor.accelerator.submit(gpu_name).result()
     if not name:
         print("runs on a GPU: left out, as torch finds none")
         return
@@ -43,7 +43,7 @@ def rows(splits: Arrays, executor: Processes, asked: Sequence[int], epochs: int,
             print(f"{text} {statistics.median(ratios):>7.1f}  {ratios[0]:.1f} to {ratios[-1]:.1f}", flush=True)
 
 
-def gpu_s_name() -> str:
+def gpu_name() -> str:
     """Return the GPU's name in a process that may use it, as none that began from one that has used it may."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 

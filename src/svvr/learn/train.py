@@ -87,7 +87,7 @@ def initial_parameters(runs: Sequence[Run], data: Arrays) -> Tensor:
 
 
 def _for_each(draw: Callable[[int], object], runs: Sequence[Run]) -> None:
-    """Draw for each run; beside an accelerator in threads, as it would wait for one (torch draws side by side)."""
+    """Draw for each run; for an accelerator in threads, or it would wait for the draws."""
     if runs[0].device == "cpu":
         for index in range(len(runs)):
             draw(index)
