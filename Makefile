@@ -69,7 +69,7 @@ readme: venv  ## write the results into README.md and docs from metrics/
 lint: venv  ## ruff and mypy
 	ruff check .
 	ruff format --check .
-	mypy --num-workers 2
+	mypy
 
 bench: venv  ## time the hot paths
 	python -m benchmarks
