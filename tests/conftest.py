@@ -20,6 +20,11 @@ from tests.copies import ALL, Copy
 from tools import git
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that makes the copy for all, so that no other test process comes to wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_commands.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_user_s_git() -> Iterator[None]:
     """Started by a git hook, no test and no process of a test changes the repository of the hook."""
