@@ -41,9 +41,9 @@ THREADS = os.cpu_count() or 1
 class Size:
     """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats, GPU rows.
 
-    A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`. Beside peers,
-    runs learn so many `examples`; torch.compile is timed too where `compiled`, and the parts of the default run at the
-    end where `parts`.
+    A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`. Runs learn the
+    first `examples`; torch.compile is timed too where `compiled`, and the parts of the default run at the end where
+    `parts`.
     """
 
     epochs: int = 20
@@ -183,7 +183,6 @@ def peers(size: Size) -> dict[str, ModuleType]:
 def peer_rows(splits: Arrays, executor: Executor, size: Size) -> None:
     """Time ours and all peers in turn, after a first call of each, which compiles."""
     found, repeats = peers(size), min(size.repeats, 3)
-    splits = {name: array[: size.examples] for name, array in splits.items()}
     for name, strength, n in (("baseline", 0.0, size.runs), ("regularized", 0.3, size.few)):
         penalty = "sv_variance" if strength else "none"
         runs = [Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs) for seed in range(size.runs)]
@@ -236,7 +235,7 @@ def start_up_rows(size: Size) -> None:
 
 
 def main(size: Size) -> None:
-    splits, _ = make.splits(42, 10, 1042)
+    splits = {name: array[: size.examples] for name, array in make.splits(42, 10, 1042)[0].items()}
     print(f"{THREADS} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
     with workers() as executor:

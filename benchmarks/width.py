@@ -147,7 +147,7 @@ def _line(ax: Axes, seconds: Callable[[int], float], color: str, label: str, das
 
 
 def small(params: Params) -> Params:
-    """Return params of few units."""
+    """Return params of one arm and few units."""
     few: dict[str, dict[str, Any]] = {
         "tuning": {"studies": 2, "trials": 2},
         "final": {"seeds": 1},
@@ -155,7 +155,9 @@ def small(params: Params) -> Params:
         "dose_response": {"seeds": 1, "settings": params.dose_response.settings[:1]},
         "replicate": {"seeds": 1},
     }
-    return params.model_copy(update={key: getattr(params, key).model_copy(update=of) for key, of in few.items()})
+    arms = dict(list(params.arms.items())[:1])
+    updates = {key: getattr(params, key).model_copy(update=of) for key, of in few.items()}
+    return params.model_copy(update=updates | {"arms": arms})
 
 
 def main(quick: bool) -> None:

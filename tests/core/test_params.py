@@ -205,6 +205,7 @@ def test_each_key_of_the_file_has_a_type() -> None:
     assert sorted(KEYS) == sorted(key for each in TYPES for key in each.keys.split())
 
 
+@pytest.mark.no_cover  # many rounds through lines that other tests meet too
 @pytest.mark.parametrize("each", TYPES, ids=lambda each: each.keys.split()[0])
 def test_each_type_refuses_and_allows(path: Path, each: Type) -> None:
     key = KEYS[each.keys.split()[0]]
@@ -217,6 +218,7 @@ def test_each_type_refuses_and_allows(path: Path, each: Type) -> None:
         assert plain(loaded(path, tree).model_dump(mode="json", exclude_unset=True)) == plain(tree)
 
 
+@pytest.mark.no_cover  # many rounds through lines that other tests meet too
 @pytest.mark.parametrize("each", TYPES, ids=lambda each: each.keys.split()[0])
 def test_each_key_is_of_its_type(path: Path, each: Type) -> None:
     for key in (KEYS[key] for key in each.keys.split()):
@@ -241,6 +243,7 @@ def test_what_is_no_number_in_yaml(path: Path, text: str) -> None:
 # Keys and the file
 
 
+@pytest.mark.no_cover  # many rounds through lines that other tests meet too
 @pytest.mark.parametrize("key", MAPPINGS)
 def test_each_mapping_has_its_keys(path: Path, key: str) -> None:
     for value in (3, [1]):
@@ -426,6 +429,7 @@ def test_numbers_survive_whoever_writes_them(
     assert load(path) == params
 
 
+@pytest.mark.no_cover  # many rounds through lines that other tests meet too
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.sampled_from([*VALUES, *MAPPINGS]), anything)
 def test_whatever_stands_at_a_key_is_used_or_refused(

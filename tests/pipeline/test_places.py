@@ -69,11 +69,12 @@ def test_a_stage_runs_through_a_link_and_from_a_subfolder(
     "environment,arguments",
     [
         ({}, []),
-        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, []),
-        ({"TMPDIR": "/nowhere"}, []),
-        ({}, ["sh", "-c", 'umask 077; exec "$@"', "sh"]),
+        (
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMPDIR": "/nowhere"},
+            ["sh", "-c", 'umask 077; exec "$@"', "sh"],
+        ),
     ],
-    ids=["nothing else set", "ascii", "no TMPDIR", "umask 077"],
+    ids=["nothing else set", "ascii, no TMPDIR, umask 077"],
 )
 def test_a_stage_runs_where_little_is_set(copy: Copy, environment: dict[str, str], arguments: list[str]) -> None:
     """Of the user's environment the path alone is kept, so HOME is unset too."""

@@ -97,6 +97,7 @@ def lines(ax: Axes, gid: str) -> list[np.ndarray]:
     return [np.array(line.get_data(), dtype=float) for line in ax.lines if line.get_gid() == gid]
 
 
+@pytest.mark.no_cover  # many rounds through lines that other tests meet too
 @pytest.mark.parametrize("name", [*made.EVERY, *UNUSUAL, *(f"real_{name}" for name in REAL)])
 def test_no_text_overlaps_another_or_leaves_the_figure(name: str) -> None:
     drawn = made.EVERY | UNUSUAL | {f"real_{key}": draw for key, draw in REAL.items()}

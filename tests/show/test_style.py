@@ -30,6 +30,7 @@ made.write_figures(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.no_cover  # many rounds through lines that other tests meet too
 def test_no_setting_of_the_user_changes_a_byte(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text(SETTINGS)
     user = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLBACKEND": "nonsense"}
