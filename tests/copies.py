@@ -124,11 +124,10 @@ class Copy:
 
     def commit(self, message: str) -> None:
         if not (self.folder / ".git").exists():
-            self.run("git", "init", "-q")
-        self.run("git", "add", "-A")
-        self.run(
-            "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", message
-        )
+            git.ask(self.folder, "init", "-q")
+        git.ask(self.folder, "add", "-A")
+        own = "-c", "user.name=t", "-c", "user.email=t@example.org"
+        git.ask(self.folder, *own, "commit", "-q", "--allow-empty", "-m", message)
 
     def environment(self) -> dict[str, str]:
         return environment() | TOOLS | {"DVC_NO_ANALYTICS": "1"}

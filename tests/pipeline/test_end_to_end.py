@@ -72,9 +72,9 @@ def test_recomputing_everything_in_a_clone_gives_the_same_bytes(copy: Copy) -> N
 
 
 def test_processes_of_their_own_give_the_bytes_of_forks(copy: Copy) -> None:
-    """Elsewhere stages are forks of one process, see `warm`; here search, training, measures and comparison are not."""
+    """Elsewhere stages are forks of one process, see `warm`; here search, training and measures are not."""
     before = copy.results()
-    for command in ("tune.py regularized", "budget.py regularized", "dose_response.py", "compare.py"):
+    for command in ("tune.py regularized", "dose_response.py"):
         script, *arm = command.split()
         copy.run("python", f"stages/{script}", *arm, PATH=TOOLS["PATH"], PYTHONPATH="src", SVVR_CACHE="off")
     assert copy.results() == before

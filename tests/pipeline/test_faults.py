@@ -87,7 +87,7 @@ def until_training(copy: Copy, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if any(len(children(pid)) > 1 for pid in processes_in(copy.folder)):
-            time.sleep(0.5)
+            time.sleep(0.2)
             assert process.poll() is None
             return
         assert process.poll() is None
@@ -131,7 +131,7 @@ def test_a_training_that_leads_nowhere_is_recorded(copy: Copy, lr: float) -> Non
 
 def test_a_params_file_edited_while_a_stage_runs_is_not_recorded(copy: Copy) -> None:
     params = copy.params()
-    params["training"]["epochs"] = 200
+    params["training"]["epochs"] = 100
     copy.write_params(params)
     process = subprocess.Popen(
         ["dvc", "repro", "-s", "tune@baseline"], cwd=copy.folder,
@@ -143,13 +143,13 @@ def test_a_params_file_edited_while_a_stage_runs_is_not_recorded(copy: Copy) -> 
     copy.write_params(params)
     output = process.communicate(timeout=120)[0]
     assert process.returncode != 0 and "params.yaml changed while the stage ran" in output
-    assert "epochs: 200" not in (copy.folder / "dvc.lock").read_text()
+    assert "epochs: 100" not in (copy.folder / "dvc.lock").read_text()
 
 
 @pytest.mark.parametrize("name", ["src/svvr/penalties/sv_variance.py", "stages/tune.py", "src/svvr/learn/adam.py"])
 def test_code_edited_while_a_stage_runs_is_neither_recorded_nor_kept(copy: Copy, name: str) -> None:
     params = copy.params()
-    params["training"]["epochs"] = 120
+    params["training"]["epochs"] = 60
     copy.write_params(params)
     shutil.rmtree(copy.folder / ".cache/svvr", ignore_errors=True)
     process = subprocess.Popen(
@@ -255,7 +255,7 @@ def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) 
 def test_dvc_killed_with_its_stage_resumes_with_the_same_lock(copy: Copy) -> None:
     command = ["dvc", "repro", "-f", "-s", "tune@regularized"]
     params = copy.params()
-    params["training"]["epochs"] = 120
+    params["training"]["epochs"] = 60
     copy.write_params(params)
     copy.run(*command)
     lock, results = (copy.folder / "dvc.lock").read_bytes(), copy.results()

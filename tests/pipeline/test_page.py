@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copies import ROOT, TOOLS, environment
+from tests.copies import ROOT, environment, forks
 from tools import git
 
 CHROMIUM = shutil.which("chromium")
@@ -34,7 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dvc(folder: Path, *arguments: str) -> None:
-    own = environment() | TOOLS
+    own = environment() | forks()
     done = subprocess.run(["dvc", "plots", *arguments], cwd=folder, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

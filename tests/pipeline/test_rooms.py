@@ -92,8 +92,10 @@ def test_a_package_is_imported_in_one_place(package: str, allowed: set[str]) -> 
         ("judge.contrasts judge.integrity judge.dose judge.replication judge.results show.words", HEAVY - {"pandas"}),
         ("show.figures show.charts", {"torch", "optuna", "mnist1d"}),
         # the keys of cached results leave the params' code out, since a unit holds all that it uses of them
-        ("learn.train penalties.sv_variance", {"optuna", "matplotlib", "mnist1d", "pandas", "svvr.core.params"}),
-        ("measure.unit", {"optuna", "matplotlib", "mnist1d", "pandas", "svvr.core.params"}),
+        (
+            "learn.train penalties.sv_variance measure.unit",
+            {"optuna", "matplotlib", "mnist1d", "pandas", "svvr.core.params"},
+        ),
         ("learn.work search.studies measure.records", {"matplotlib", "mnist1d"}),
     ],
 )

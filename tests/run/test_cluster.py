@@ -18,7 +18,7 @@ from svvr.run.evaluate import evaluate, workers
 from tests.conftest import Dask
 
 WORK = replace(work.WORK, chunk=lambda _: 2)
-RUNS = [Run(k, 0.01, 0, "sv_variance", 0.1 * (k % 2), (8, 7), epochs=60, batch_size=8) for k in range(12)]
+RUNS = [Run(k, 0.01, 0, "sv_variance", 0.1 * (k % 2), (8, 7), epochs=30, batch_size=8) for k in range(12)]
 # what distributed's own threads leave open is not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
