@@ -1,6 +1,7 @@
 """Commands that begin as forks are like those of their own."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ print("an error", file=sys.stderr)
 sys.exit(7)
 """
 STAYS = "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
+LEAVES = "import os, sys\npid = os.fork()\nif pid:\n    print(pid)\n    sys.exit(3)\nos.closerange(0, 3)\n" + STAYS
 LOADED = "import sys\nprint('torch' in sys.modules)\n"
 
 
@@ -56,3 +58,10 @@ def test_a_fork_ends_with_the_command_that_is_killed(tmp_path: Path) -> None:
     while fork.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_fork_ends_before_a_process_that_it_leaves_behind(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    status, pid, _ = said(tmp_path, "python", "leaves.py", **forks())
+    assert status == 3
+    os.kill(int(pid), signal.SIGKILL)

@@ -90,7 +90,8 @@ def tend(command: socket.socket) -> None:
     job = json.loads(command.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL))
     process = multiprocessing.get_context("fork").Process(target=run, args=(files, *job))
     process.start()
-    if command.fileno() in select.select([command.fileno(), process.sentinel], [], [])[0]:
+    ended = os.pidfd_open(process.pid or 0)  # not its sentinel, which a daemon that it leaves behind holds open
+    if command in select.select([command, ended], [], [])[0]:
         process.kill()
     process.join()
     status = process.exitcode or 0
