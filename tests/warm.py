@@ -91,7 +91,7 @@ def tend(command: socket.socket) -> None:
     process = multiprocessing.get_context("fork").Process(target=run, args=(files, *job))
     process.start()
     ended = os.pidfd_open(process.pid or 0)  # not its sentinel, which a daemon that it leaves behind holds open
-    if command in select.select([command, ended], [], [])[0]:
+    if command.fileno() in select.select([command.fileno(), ended], [], [])[0]:
         process.kill()
     process.join()
     status = process.exitcode or 0
