@@ -24,7 +24,7 @@ ifneq ($(shell $(MADE_OF)),$(shell cat .venv/.installed 2>/dev/null))
 .PHONY: .venv/.installed
 endif
 
-# Bytecode is left to the first import, as most of the files are never imported.
+# All cores write bytecode, of which pip uses one; else processes that begin together would each write the same.
 # The stamp comes last, so an install that was killed is begun again. The old environment goes first, as $(PYTHON) may be
 # its own; of a link what it leads to stays, as it may be another folder's.
 .venv/.installed:
@@ -35,6 +35,7 @@ endif
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-compile -r requirements.lock
 	@.venv/bin/python -I -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@.venv/bin/python -I -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true  # a file for another Python
 	@{ $(MADE_OF); } > $@
 
 repro: venv  ## run what is out of date, then print the verdicts
