@@ -1,5 +1,6 @@
 """Small data, a copy of the pipeline, a cluster, and the settings that every test relies on."""
 
+import gc
 import json
 import os
 import shutil
@@ -23,6 +24,11 @@ from tools import git
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the file that makes the copy for all, so that no other test process comes to wait for it."""
     items.sort(key=lambda item: item.path.name != "test_commands.py")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports have made out of each later collection of garbage, which would walk through all of it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,7 +27,7 @@ def test_a_comparison_param_compares_and_plots_again(copy: Copy, name: str, valu
 def test_a_figure_plots_again(copy: Copy) -> None:
     path = copy.folder / "src/svvr/show/figures/search.py"
     path.write_text(path.read_text() + "\n# edited\n")
-    assert copy.repro() == {"plot"}
+    assert copy.repro("--dry") == {"plot"}
 
 
 def test_an_arm_s_setting_runs_that_arm_alone_and_going_back_restores_it(copy: Copy) -> None:
