@@ -116,6 +116,20 @@ def test_a_penalty_that_is_no_function_of_each_matrix_alone_is_refused(
         penalty.gradient("mine")(matrices(1, 6, 4).float())
 
 
+def test_a_draw_of_another_thread_is_not_the_penalty_s(write: Callable[[str], None]) -> None:
+    """A Dask worker chooses by Python's generator from whom to fetch data, while another thread of it computes."""
+    write(
+        "import random, threading\n"
+        "threads = [threading.Thread(target=random.random)]\n"
+        "def penalty(W):\n"
+        "    for thread in threads: thread.start(), thread.join()\n"
+        "    threads.clear()\n"
+        "    return W.square().sum((-2, -1)) / 2"
+    )
+    W = matrices(1, 6, 4).float()
+    assert torch.equal(penalty.gradient("mine")(W), W)
+
+
 def test_fixed_draws_are_offered_and_a_stack_is_computed_as_its_matrices_are(write: Callable[[str], None]) -> None:
     """torch rounds this product otherwise for a stack than for a matrix, which must change no run."""
     write(
