@@ -70,7 +70,7 @@ readme: venv  ## write the results into README.md and docs from metrics/
 lint: venv  ## ruff and mypy
 	ruff check .
 	ruff format --check .
-	mypy
+	mypy --num-workers 2
 
 bench: venv  ## time the hot paths
 	python -m benchmarks
