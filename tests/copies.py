@@ -150,11 +150,16 @@ class Copy:
         return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *arguments)))
 
     def results(self) -> dict[str, bytes]:
+        """Return the content of all metrics and figures; what a kill cut off before it got its name is none."""
         files = [
             path for folder in ("metrics", "plots") for path in (self.folder / folder).rglob("*") if path.is_file()
         ]
         names = {str(path.relative_to(self.folder)): path for path in files}
-        return {name: path.read_bytes() for name, path in names.items() if "provenance" not in name}
+        return {
+            name: path.read_bytes()
+            for name, path in names.items()
+            if "provenance" not in name and not name.endswith(".tmp")
+        }
 
     def json(self, name: str) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads((self.folder / "metrics" / name).read_text())
