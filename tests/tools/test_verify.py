@@ -47,6 +47,23 @@ def test_elsewhere_an_effect_must_lie_within_the_committed_interval() -> None:
     ]
 
 
+def test_bytes_count_on_the_same_platform_and_effects_on_another() -> None:
+    assert verify.differences(texts(), texts()) == verify.differences(texts(), texts(torch="3")) == []
+    assert verify.differences(texts(), texts(loss=2.0)) == ["metrics/train/a.json: got other bytes"]
+    assert verify.differences(texts(), texts(loss=2.0, torch="3")) == []
+    assert len(verify.differences(texts(), texts(effect=0.6, torch="3"))) == 1
+
+
+def test_where_the_maker_of_the_processor_was_not_written_it_is_another() -> None:
+    records = [[{"processor": "AuthenticAMD"}], [{"processor": "GenuineIntel"}], [{}]]
+    one, other, unknown = (
+        texts(loss=k) | {"metrics/provenance/a.json": json.dumps({"provenance": record})}
+        for k, record in enumerate(records)
+    )
+    assert verify.differences(one, other) == verify.differences(unknown, one) == []
+    assert verify.differences(one, one | {"metrics/train/a.json": "{}"}) != []
+
+
 def test_every_metrics_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "metrics/train").mkdir(parents=True)
     (tmp_path / "metrics/train/a.json").write_text("{}")
