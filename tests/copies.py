@@ -94,6 +94,12 @@ def forks() -> dict[str, str]:
     return {"PATH": f"{warm.commands()}{os.pathsep}{TOOLS['PATH']}"}
 
 
+def commit(folder: Path, message: str) -> None:
+    """Commit what is staged in a repository, if anything, as nobody in particular."""
+    own = "-c", "user.name=t", "-c", "user.email=t@example.org"
+    git.ask(folder, *own, "commit", "-q", "--allow-empty", "-m", message)
+
+
 class Copy:
     """A copy of the repository with tiny params."""
 
@@ -126,8 +132,7 @@ class Copy:
         if not (self.folder / ".git").exists():
             git.ask(self.folder, "init", "-q")
         git.ask(self.folder, "add", "-A")
-        own = "-c", "user.name=t", "-c", "user.email=t@example.org"
-        git.ask(self.folder, *own, "commit", "-q", "--allow-empty", "-m", message)
+        commit(self.folder, message)
 
     def environment(self) -> dict[str, str]:
         return environment() | TOOLS | {"DVC_NO_ANALYTICS": "1"}

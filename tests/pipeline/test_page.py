@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copies import ROOT, environment, forks
+from tests.copies import ROOT, commit, environment, forks
 from tools import git
 
 CHROMIUM = shutil.which("chromium")
@@ -29,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "docs").mkdir()
     git.ask(folder, "init", "-q")
     git.ask(folder, "add", "-A")
-    git.ask(folder, "-c", "user.name=t", "-c", "user.email=t", "commit", "-q", "-m", "figures")
+    commit(folder, "figures")
     return folder
 
 

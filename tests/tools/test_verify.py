@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from svvr.run import platform
-from tests.copies import ROOT
+from tests.copies import ROOT, commit
 from tools import git, verify
 
 
@@ -108,7 +108,7 @@ def before_the_first_commit(folder: Path) -> Path:
 
 def without_results(folder: Path) -> Path:
     git.ask(folder, "init", "-q")
-    git.ask(folder, "-c", "user.name=t", "-c", "user.email=t", "commit", "-q", "--allow-empty", "-m", "one")
+    commit(folder, "one")
     return folder
 
 
@@ -120,7 +120,7 @@ def whose_stage_fails(folder: Path) -> Path:
     (folder / "bin/dvc").write_text("#!/bin/sh\nexit 1\n")
     (folder / "bin/dvc").chmod(0o755)
     git.ask(folder, "add", "metrics")
-    git.ask(folder, "-c", "user.name=t", "-c", "user.email=t", "commit", "-q", "-m", "one")
+    commit(folder, "one")
     return folder
 
 
