@@ -291,20 +291,23 @@ def probe_network(name: str, module: ModuleType, sizes: tuple[int, ...]) -> bool
 
 
 def _probe(name: str, compute: Callable[..., Tensor], inputs: list[Tensor], of: str) -> bool:
+    def call() -> Tensor:
+        return compute(*(each.clone() for each in inputs))
+
     given, before = [each.clone() for each in inputs], _global_generators()
     first = _checked(name, inputs[0], compute(*given)).clone()
     if not all(map(torch.equal, given, inputs)):
         raise ValueError(f"penalty {name!r}: got other weights after the call than before, expected them left alone")
     after = _global_generators()
     # Python's generator counts where it is drawn from at each call: at one call it may be by a thread of Dask's
-    if after[:2] != before[:2] or (after[2] != before[2] and all(_uses_random(compute, inputs) for _ in range(4))):
+    if after[:2] != before[:2] or (after[2] != before[2] and all(_uses_random(call) for _ in range(4))):
         expected = "expected none (svvr.penalties.helpers.draws has numbers that stay the same)"
         raise ValueError(f"penalty {name!r}: got a draw from a global random generator, {expected}")
-    again = compute(*(each.clone() for each in inputs))
+    again = call()
     compute(2 * inputs[0], *(each.clone() for each in inputs[1:]))
     for found, what in (
         (again, "at a second call"),
-        (compute(*(each.clone() for each in inputs)), "after a call with other weights"),
+        (call(), "after a call with other weights"),
     ):
         if not torch.equal(found, first):
             raise ValueError(f"penalty {name!r}: got another gradient {what}, {SAME.format(of)}")
@@ -319,9 +322,9 @@ def _global_generators() -> tuple[bytes, str, object]:
     return torch.get_rng_state().numpy().tobytes(), str(np.random.get_state()), random.getstate()
 
 
-def _uses_random(compute: Callable[..., Tensor], inputs: list[Tensor]) -> bool:
+def _uses_random(call: Callable[[], Tensor]) -> bool:
     before = random.getstate()
-    compute(*(each.clone() for each in inputs))
+    call()
     return random.getstate() != before
 
 
