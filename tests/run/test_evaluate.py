@@ -15,7 +15,7 @@ import pytest
 from svvr.core.files import Arrays
 from svvr.run import cache, cluster, code
 from svvr.run import evaluate as module
-from svvr.run.evaluate import Work, compute, evaluate, unit_keys, workers
+from svvr.run.evaluate import Work, compute, evaluate, session, unit_keys, workers
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,17 @@ def test_an_accelerator_s_units_share_one_process_and_large_stacks(monkeypatch: 
         assert len({each.pid for call in found for each in call}) == 1
         spread = evaluate([replace(unit, kind="b") for unit in units], asked, DATA, executor)
     assert [each.stacked for each in spread] == [5] * 20 and found[0][0].pid not in {each.pid for each in spread}
+
+
+def test_progress_tells_what_computes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setenv("SVVR_CACHE", "off")
+    monkeypatch.setenv("SVVR_WORKERS", "3")
+    asked = Work(where, Process, lambda _: (), lambda _: 0, accelerated=lambda unit: unit.kind == "a")
+    for kind in "ab":
+        with session(kind, 4) as each:
+            each([Square(value, kind) for value in range(4)], asked, DATA)
+    assert ["on 1 accelerator" in caplog.messages[0], "on 3 workers" in caplog.messages[1]] == [True, True]
 
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,9 @@ class Session:
 
     def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
         """Return the results in the order of the units; see `evaluate`."""
+        if isinstance(self._executor, Processes):
+            accelerated = any(map(work.accelerated, units))
+            self._count.on(*(1, "accelerator") if accelerated else (self._executor.n_workers, "workers"))
         return evaluate(units, work, data, self._executor, cache.folder(), self.skip, self._look_up)
 
     def _look_up(self, n: int) -> None:

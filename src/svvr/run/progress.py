@@ -18,10 +18,14 @@ class Progress:
     """
 
     def __init__(self, name: str, total: int, workers: int = 1, kind: str = "workers") -> None:
-        self._name, self._total, self._done, self._said, self._cached = name, total, 0, 0, 0
-        self._workers, self._where, self._unsaid = workers, f"{workers} {kind}", True
+        self._name, self._total, self._done, self._said, self._cached, self._unsaid = name, total, 0, 0, 0, True
+        self.on(workers, kind)
         self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=name, unit="run") if sys.stderr.isatty() else None
+
+    def on(self, workers: int, kind: str) -> None:
+        """Take note of how many of which kind compute what is counted from here on."""
+        self._workers, self._where = workers, f"{workers} {kind}"
 
     def __call__(self, n: int, note: str = "", cached: bool = False) -> None:
         """Count n more finished units, looked up or computed; `note` is shown beside the count."""
