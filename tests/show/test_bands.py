@@ -173,6 +173,17 @@ def test_losses_are_those_of_the_studies_and_of_random_search() -> None:
     assert second["loss"] == second["drawn"] == 1.5
 
 
+def test_an_arm_that_mostly_diverges_flattens_no_other_s_losses() -> None:
+    summary = made.summary(trials=4, most=16)
+    usual = bands.best(summary)["drawn"].max()
+    (diverging,) = (entry for entry in summary["arms"] if entry["arm"] == "regularized")
+    diverging["expected_best"] = [None] * 8 + [10074.7, 509.2, 25.4, 2.2, *diverging["expected_best"][12:]]
+    frame = bands.best(summary)
+    assert frame["loss"].max() == 10074.7 and frame["drawn"].max() <= usual
+    shown = frame[(frame["arm"] == "regularized") & (frame["kind"] == bands.AT_RANDOM)].dropna(subset="drawn")
+    assert shown["n_trials"].tolist() == [13, 14, 15, 16]
+
+
 def test_replication_is_mean_and_range_and_each_published_loss_once() -> None:
     frame = bands.replication(made.replication())
     row = only(frame, row="regularized_fresh", epoch=10)
