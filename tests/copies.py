@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +139,16 @@ class Copy:
         return environment() | TOOLS | {"DVC_NO_ANALYTICS": "1"}
 
     def run(self, *command: str, status: int = 0, **environment: str) -> str:
-        """Run a command to its end, `python` and `dvc` warm unless PATH is given."""
+        """Run a command to its end, `python` and `dvc` warm unless PATH is given.
+
+        It writes to files: a pipe would only end with what the command leaves running behind it.
+        """
         own = self.environment() | forks() | environment
-        result = subprocess.run(command, cwd=self.folder, env=own, capture_output=True, text=True, timeout=300)
-        output = result.stdout + result.stderr
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+            result = subprocess.run(command, cwd=self.folder, env=own, stdout=out, stderr=error, timeout=300)
+            out.seek(0)
+            error.seek(0)
+            output = out.read() + error.read()
         assert result.returncode == status, output
         return output
 

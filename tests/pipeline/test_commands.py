@@ -1,8 +1,11 @@
 """The commands of make and of dvc itself: verdicts, diffs, figures, experiments, the queue."""
 
+import contextlib
 import json
+import os
 import re
 import shlex
+import signal
 import time
 
 import pytest
@@ -116,8 +119,8 @@ def test_experiments_in_a_copy_and_in_the_queue_leave_the_workspace_alone(copy: 
     for epochs in (6, 7):
         setting, name = f"training.epochs={epochs}", f"queued-{epochs}"
         copy.run("dvc", "exp", "run", "--queue", "-S", setting, "--name", name, "tune@baseline")
-    copy.run("dvc", "queue", "start", "-j", "2")
     try:
+        copy.run("dvc", "queue", "start", "-j", "2")
         deadline = time.monotonic() + 120
         while (status := copy.run("dvc", "queue", "status")).count("Success") < 2 and time.monotonic() < deadline:
             assert "Failed" not in status
@@ -125,6 +128,9 @@ def test_experiments_in_a_copy_and_in_the_queue_leave_the_workspace_alone(copy: 
         assert status.count("Success") == 2
     finally:
         copy.run("dvc", "queue", "stop")
+        for worker in (copy.folder / ".dvc/tmp/exps/celery").glob("*.pid"):
+            with contextlib.suppress(ProcessLookupError):  # of two that end at once, one may miss the message to end
+                os.kill(int(worker.read_text()), signal.SIGKILL)
     assert copy.results() == before and copy.params()["training"]["epochs"] == 2
     shown = copy.run(*of_readme("dvc exp show"))
     assert all(name in shown for name in ("beside", "queued-6", "queued-7"))
