@@ -73,15 +73,19 @@ class Work(Generic[U, R]):
 class Processes(ProcessPoolExecutor):
     """Worker processes of this machine, each a core's, and one more for an accelerator, begun when it is asked for."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, kind: str = "workers") -> None:
         method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
         super().__init__(n, multiprocessing.get_context(method), initializer=_serve, initargs=(os.getpid(),))
-        self.n_workers = n
+        self.n_workers, self.kind = n, kind
 
     @functools.cached_property
     def accelerator(self) -> "Processes":
         """The one process for an accelerator."""
-        return Processes(1)
+        return Processes(1, "accelerator")
+
+    def fitting(self, units: Sequence[U], work: Work[U, R]) -> "Processes":
+        """Return these processes, or the one for an accelerator where units are computed on it."""
+        return self.accelerator if any(map(work.accelerated, units)) else self
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes."""
@@ -103,8 +107,8 @@ class Session:
     def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
         """Return the results in the order of the units; see `evaluate`."""
         if isinstance(self._executor, Processes):
-            accelerated = any(map(work.accelerated, units))
-            self._count.on(*(1, "accelerator") if accelerated else (self._executor.n_workers, "workers"))
+            processes = self._executor.fitting(units, work)
+            self._count.on(processes.n_workers, processes.kind)
         return evaluate(units, work, data, self._executor, cache.folder(), self.skip, self._look_up)
 
     def _look_up(self, n: int) -> None:
@@ -123,7 +127,7 @@ def session(name: str, total: int) -> Iterator[Session]:
         ConnectionError: where the cluster cannot be used or is lost; see `svvr.run.cluster.connect`.
     """
     with workers() as executor:
-        kind = "workers" if isinstance(executor, Processes) else "Dask workers"
+        kind = executor.kind if isinstance(executor, Processes) else "Dask workers"
         count = Progress(name, total, executor.n_workers, kind)
         yield Session(executor, count)
         count.close()
@@ -206,8 +210,8 @@ def evaluate(
     if results:
         (looked_up or finished)(len(results))
     missing = [index for index in range(len(units)) if index not in results]
-    if isinstance(executor, Processes) and any(map(work.accelerated, units)):
-        executor = executor.accelerator
+    if isinstance(executor, Processes):
+        executor = executor.fitting(units, work)
     n = (getattr(executor, "n_workers", None) or n_workers()) if missing else 1
     futures: dict[Future[list[R]], list[int]] = {}
     for indices in chunks(units, missing, work, n):
