@@ -1,6 +1,39 @@
-"""Penalties on weight matrices: one file each, found by name, with a function `penalty(W)`.
+"""Penalties: one file each, found by name, with a function of ONE matrix or ONE network that returns a scalar.
 
-A penalty maps weights (..., m, n) to a value for each matrix, (...), and depends on nothing else: the same value at
-every call, whatever matrices stand beside it in the stack. A closed form of its gradient, `gradient(W)` (..., m, n), is
-used where there is one. A penalty's file may import torch and what `svvr.penalties.helpers` holds.
+    penalty(W)              W (m, n), each weight matrix in turn
+    penalty(W, layer)       and its `Layer`
+    penalty(network, x, y)  the whole `Network` and its batch, x (B, inputs), y (B,)
+
+Other parameters are hyperparameters, set in params.yaml. `gradient`, with the same ones, supplies a closed form for a
+stack W (K, m, n), where a tuned hyperparameter is (K, 1, 1).
 """
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer's `index`, from 0 at the inputs, and `n_layers` of the network; the last one is the head."""
+
+    index: int
+    n_layers: int
+
+    @property
+    def is_head(self) -> bool:
+        """True for the last layer, whose outputs are the logits."""
+        return self.index == self.n_layers - 1
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network and its response to a batch, differentiable in the parameters.
+
+    weights (m, n) and biases (m,) by layer, activations (B, width) by hidden layer after the ReLU, logits (B, C).
+    """
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+    activations: tuple[Tensor, ...]
+    logits: Tensor

@@ -1,26 +1,20 @@
-"""Jacobian norm: how strongly the logits answer to a small change of the input."""
+"""Jacobian norm: half the mean over a batch of ||d logits / d x||_F^2, how strongly the logits respond to the input.
 
-from typing import Any
+Exact, where the source projects at random: between two ReLUs the network is linear, so the Jacobian is the product of
+the weights without the columns of inactive units.
+
+Source: Hoffman, Roberts & Yaida 2019 (arXiv 1908.02729), equation 4.
+"""
 
 from torch import Tensor
 
+from svvr.penalties import Network
 
-def penalty(network: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Return half the mean over a batch of ||d logits / d x||_F^2 (K,).
 
-    Exact, where the source draws random projections: between two ReLUs the network is linear, so that the Jacobian is
-    the product of the weights with the columns of inactive units taken out.
-
-    Args:
-        network: K networks, of which weights and activations are read.
-        x: (K, B, inputs), not read.
-        y: (K, B), not read.
-
-    Source: Hoffman, Roberts & Yaida 2019 (arXiv 1908.02729), equation 4.
-    """
-    product = network.weights[-1][:, None]  # (K, 1, C, width)
+def penalty(network: Network, x: Tensor, y: Tensor) -> Tensor:
+    """Return half the mean of ||d logits / d x||_F^2 over the batch."""
+    product = network.weights[-1]  # (C, width), from the first step on (B, C, width)
     for weight, activations in zip(network.weights[-2::-1], network.activations[::-1], strict=True):
-        active = (activations.detach() > 0).to(weight.dtype)[:, :, None]  # (K, B, 1, width)
-        product = (product * active) @ weight[:, None]
-    squares: Tensor = product.square().sum((2, 3))
-    return squares.mean(1) / 2
+        active = (activations.detach() > 0).to(weight.dtype)
+        product = (product * active[:, None, :]) @ weight
+    return product.square().sum() / (2 * len(x))

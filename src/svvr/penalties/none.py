@@ -1,8 +1,8 @@
-"""No penalty: 0 for every weight matrix."""
+"""No penalty."""
 
 from torch import Tensor
 
 
 def penalty(W: Tensor) -> Tensor:
-    """Return zeros (...) for weights W of shape (..., m, n)."""
-    return W.sum((-2, -1)) * 0
+    """Return 0."""
+    return W.new_zeros(())

@@ -1,1 +1,0 @@
-"""What penalties share: parts that several files of this package may import."""

@@ -1,0 +1,1 @@
+"""Training: the stacked model, its optimizers, what a run is, and the one loop."""
