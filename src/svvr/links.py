@@ -16,15 +16,13 @@ class Link:
         name: its key in records.
         words: its name in a sentence.
         figure: what changes by so many per cent.
-        axis: label of an axis that shows the figure itself, with its unit.
-        better: -1 where the hypothesis is that the figure falls, 1 where it rises.
+        axis: label of an axis that shows the figure itself, with its unit; the hypothesis is that each one falls.
     """
 
     name: str
     words: str
     figure: str
     axis: str
-    better: int = -1
 
 
 GENERALISATION = Link("generalisation", "generalisation", "test loss", "test loss (nats per example)")
@@ -39,5 +37,4 @@ MEASURED = (
     ),
 )  # these share one error rate
 LINKS = (GENERALISATION, *MEASURED)
-CHAIN = (*MEASURED, GENERALISATION)  # from cause to effect
 BY_NAME = {link.name: link for link in LINKS}

@@ -1,1 +1,1 @@
-"""MNIST-1D: made once, read everywhere."""
+"""Data sets: one file each."""

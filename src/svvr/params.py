@@ -1,0 +1,295 @@
+"""params.yaml, typed and validated as a whole: a value is right everywhere or refused before anything runs."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from svvr.records import ParamsError, read_yaml
+
+SHARED = ("lr", "weight_decay", "strength")  # hyperparameters that any arm may tune; a penalty may have more
+PENALTIES = Path(__file__).parent / "penalties"
+
+
+Count = Annotated[int, Field(ge=1, le=10_000)]
+Several = Annotated[int, Field(ge=2, le=10_000)]  # what a standard deviation is taken over
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Width = Annotated[int, Field(ge=2, le=8192)]  # the variance of a single singular value is undefined
+Positive = Annotated[float, Field(ge=1e-12, le=1e12)]  # no later stage rounds it to 0 or lets it overflow
+NonNegative = Annotated[float, Field(ge=0, le=1e12)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
+Contrasts = Annotated[tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A mapping of known keys; nothing is converted but whole numbers to floats."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="forbid")
+
+
+class Data(Section):
+    """`data`: seeds of MNIST-1D's generator, and the size of the test split."""
+
+    seed: Seed
+    n_test: Annotated[int, Field(ge=10, le=1_000_000, multiple_of=10)]  # as many examples of each of 10 classes
+    test_seed: Seed
+
+
+class Model(Section):
+    """`model`: widths of the hidden layers."""
+
+    hidden: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=16)]
+
+
+class Training(Section):
+    """`training`: epochs, examples a step, and where torch computes."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=1, le=4000)]
+    device: Literal["cpu", "cuda"]
+
+
+class Range(Section):
+    """A log-uniform range."""
+
+    low: Positive
+    high: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.high < 1.001 * self.low:
+            raise ValueError(f"got low = {self.low}, high = {self.high}; expected high to be at least 1.001 times low")
+        return self
+
+
+Space = Annotated[dict[Literal["lr", "weight_decay"], Range], Field(min_length=2)]  # that all arms share
+
+
+class Tuning(Section):
+    """`tuning`: the budget of the search, the same for every arm."""
+
+    sampler: Literal["tpe", "random"]
+    studies: Count
+    trials: Count
+    seeds_per_trial: Count
+    startup_trials: Count
+    batch: Count
+    space: Space
+
+
+class Optimizer(Section):
+    """`arms.ARM.optimizer`: its name, and for sgd the momentum."""
+
+    name: Literal["adam", "sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Hyperparameters(Section):
+    """`penalties.NAME`: the range of the penalty's factor, and its function's own hyperparameters.
+
+    Any further key is a hyperparameter: fixed where it is a value, tuned where it is a range.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool | int | float | Range]
+    strength: Range | None = None
+
+
+class Penalty(Hyperparameters):
+    """`arms.ARM.penalty`: a file in svvr/penalties; what is not given here is taken from `penalties.NAME`."""
+
+    name: Name
+    coupling: Literal["coupled", "decoupled"] = "coupled"
+
+
+class Arm(Section):
+    """`arms.ARM`: what is tuned, the penalty, and the arm to be compared with (by default the first one).
+
+    In loaded params `penalty` holds all of its hyperparameters, those of `penalties` too.
+    """
+
+    tune: Names
+    penalty: Penalty
+    optimizer: Optimizer = Optimizer(name="adam")
+    reference: Name | None = None
+    lr: Range | None = None  # a range of its own, in place of that in tuning.space
+
+    def ranges(self, space: Space) -> dict[str, tuple[float, float]]:
+        """Return what is tuned -> (low, high) of its log-uniform range; the order of `tune` does not matter."""
+        known: dict[str, Any] = {"lr": self.lr or space["lr"], "strength": self.penalty.strength}
+        known |= {"weight_decay": space["weight_decay"], **self.penalty.__pydantic_extra__}
+        return {name: (span.low, span.high) for name, span in known.items() if name in self.tune}
+
+    def own(self, space: Space) -> list[str]:
+        """Return the names of the penalty's own hyperparameters that are tuned."""
+        return [name for name in self.ranges(space) if name not in SHARED]
+
+    def fixed(self) -> dict[str, bool | int | float]:
+        """Return the penalty's own hyperparameters that are not tuned."""
+        return {name: value for name, value in self.penalty.__pydantic_extra__.items() if not isinstance(value, Range)}
+
+
+class Final(Section):
+    """`final`: seeds a study."""
+
+    seeds: Count
+
+
+class Diagnose(Section):
+    """`diagnose`: which runs are measured, at most all of a study's, and how precisely."""
+
+    seeds: Count
+    tolerance: Fraction
+    last_epochs: Count
+
+
+class Compare(Section):
+    """`compare`: the verdict rule; margins are relative, levels are confidence levels."""
+
+    margin: Fraction
+    equivalence_level: Fraction
+    level: Fraction
+    link_margins: Annotated[
+        dict[Literal["conditioning", "smoothness", "gradient_stability"], Fraction], Field(min_length=3)
+    ]
+    min_activity: Annotated[float, Field(ge=0, lt=1)]
+    boundary: Annotated[float, Field(ge=0, lt=0.5)]
+    contrasts: Contrasts
+
+
+class Setting(Section):
+    """Given hyperparameters of `replicate` and `dose_response`."""
+
+    lr: Positive
+    weight_decay: NonNegative = 0.0
+    strength: NonNegative = 0.0
+
+
+class Replicate(Section):
+    """`replicate`: the published comparison, on runs enough for a standard deviation."""
+
+    seeds: Several
+    epochs: Count
+    baseline: Setting
+    regularized: Setting
+
+
+class Budget(Section):
+    """`budget`: the random design that all arms share; replicates of points, each trained on the same seeds."""
+
+    replicates: Annotated[int, Field(ge=2, le=1000)]  # what the standard error is taken over
+    points: Annotated[int, Field(ge=2, le=4096)]
+    seeds: Several  # one selects, the others evaluate
+
+
+class DoseResponse(Section):
+    """`dose_response`: settings, increasing strengths, seeds a strength."""
+
+    settings: Annotated[tuple[Setting, ...], Field(strict=False, min_length=1, max_length=4)]
+    strengths: Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=2, max_length=1000)]
+    seeds: Several
+
+
+class Params(Section):
+    """All of params.yaml, a section an attribute."""
+
+    seed: Seed
+    data: Data
+    model: Model
+    training: Training
+    selection: Literal["last_epoch", "best_epoch"]
+    tuning: Tuning
+    penalties: dict[Name, Hyperparameters]
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    final: Final
+    budget: Budget
+    diagnose: Diagnose
+    compare: Compare
+    replicate: Replicate
+    dose_response: DoseResponse
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share(cls, data: Any) -> Any:
+        """Give every arm its reference, and its penalty what `penalties` says of it; what is malformed is left."""
+        arms, shared = (data.get(key) if isinstance(data, dict) else None for key in ("arms", "penalties"))
+        if not isinstance(arms, dict) or not isinstance(shared, dict):
+            return data
+        found: dict[Any, Any] = {}
+        for name, arm in arms.items():
+            if isinstance(arm, dict) and isinstance(arm.get("penalty"), dict):
+                common = shared.get(str(arm["penalty"].get("name")))
+                arm = arm | {"penalty": (common if isinstance(common, dict) else {}) | arm["penalty"]}
+                if found:
+                    arm = {"reference": next(iter(found))} | arm
+            found[name] = arm
+        return data | {"arms": found}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        rule, strengths = self.compare, self.dose_response.strengths
+        if self.data.test_seed == self.data.seed:
+            raise ValueError(f"data.test_seed: got {self.data.seed}, expected another than data.seed")
+        if rule.equivalence_level > rule.level:
+            raise ValueError(f"compare.equivalence_level: got {rule.equivalence_level}, expected at most compare.level")
+        if any(a >= b for a, b in pairwise(strengths)):
+            raise ValueError(f"dose_response.strengths: got {list(strengths)}, expected them to increase")
+        for name, arm in self.arms.items():
+            _check_arm(name, arm, self.arms)
+        for pair in rule.contrasts:
+            if not set(pair) <= set(self.arms) or pair[0] == pair[1] or rule.contrasts.count(pair) > 1:
+                expected = f"two of {', '.join(self.arms)}, and each contrast once"
+                raise ValueError(f"compare.contrasts: got {list(pair)}, expected {expected}")
+        return self
+
+    def contrasts(self) -> list[tuple[str, str]]:
+        """Return (arm, reference) of every contrast: those of `compare`, then arms in none of them."""
+        listed = list(self.compare.contrasts)
+        named = {arm for pair in listed for arm in pair}
+        return listed + [
+            (name, arm.reference) for name, arm in self.arms.items() if name not in named and arm.reference
+        ]
+
+
+def _check_arm(name: str, arm: Arm, arms: dict[str, Arm]) -> None:
+    known, penalty = sorted(path.stem for path in PENALTIES.glob("[!_.]*.py")), arm.penalty
+    if penalty.name not in known:
+        raise ValueError(f"arms.{name}.penalty.name: got {penalty.name}, expected one of {', '.join(known)}")
+    if (penalty.name == "none") == (penalty.strength is not None):
+        expected = "no range of strengths" if penalty.strength else "strength: {low, high}"
+        raise ValueError(f"arms.{name}.penalty: got {penalty.name}, expected {expected} with it")
+    tuned = {"lr", *(each for each, value in penalty.__pydantic_extra__.items() if isinstance(value, Range))}
+    tuned |= {"strength"} if penalty.strength else set()
+    if not tuned <= set(arm.tune) <= tuned | {"weight_decay"} or len(set(arm.tune)) < len(arm.tune):
+        expected = f"each once: {', '.join(sorted(tuned))}, and weight_decay where it is tuned"
+        raise ValueError(f"arms.{name}.tune: got {list(arm.tune)}, expected {expected}")
+    if arm.optimizer.name == "adam" and arm.optimizer.momentum:
+        raise ValueError(f"arms.{name}.optimizer.momentum: got {arm.optimizer.momentum}, expected none with adam")
+    if sum(other.lower() == name.lower() for other in arms) > 1:
+        raise ValueError(f"arms.{name}: got a name that differs from another only in case, expected names of files")
+    chain = [name]
+    while reference := arms[chain[-1]].reference:
+        if reference not in arms or reference in chain:
+            expected = f"one of {', '.join(arms)}, and no circle"
+            raise ValueError(f"arms.{chain[-1]}.reference: got {reference}, expected {expected}")
+        chain.append(reference)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate params.yaml; the attributes are its keys, lists are tuples. Raises ParamsError."""
+    try:
+        return Params.model_validate(read_yaml(path))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        found = [each for each in found if each["loc"][-1:] not in (("bool",), ("int",), ("float",))]  # left: its range
+        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+        key = ".".join(part for part in map(str, first["loc"]) if not part.endswith(("[key]", "Range]")))
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] != "value_error":
+            got = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
+            words = {"missing": "Input should be a value", "extra_forbidden": "Input should be no such key"}
+            said = f"got {got}, {words.get(first['type'], said)}".replace("Input should be", "expected")
+        raise ParamsError(f"{path}: {key}{key and ': '}{said}") from None
