@@ -1,0 +1,188 @@
+"""Runs units of work on worker processes or a Dask cluster; finished units are looked up in a folder of NPZ files.
+
+A unit is a frozen dataclass that determines its result together with the data. Units that can share a stack are
+computed in chunks; neither chunks nor workers nor order change a result.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from svvr.execution import provenance
+from svvr.execution.workers import executor, n_workers
+from svvr.records import Arrays, RecordError, array_hash, npz_arrays, write_npz
+from svvr.training import loop, penalty
+from svvr.training.run import Result, Run, Score
+
+CHUNK, CHUNK_ON_GPU = 12, 1024  # stacked models: they fill a core's vector units and stay in its cache
+CHUNK_BYTES = 2**30  # that a stack may take: its parameters, and activations of 2000 examples
+
+
+class Kept(Protocol):
+    """A result that can be kept as arrays."""
+
+    def arrays(self) -> Arrays: ...
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self: ...
+
+
+U = TypeVar("U")
+R = TypeVar("R", bound=Kept)
+
+
+@dataclass(frozen=True)
+class Work(Generic[U, R]):
+    """A kind of work.
+
+    Attributes:
+        compute: from units that can share a stack, and the data, to one result for each unit.
+        result: the type of a result.
+        modules: from a unit to the names of the modules that compute it, by default compute's own; what they import
+            counts too.
+        stackable: from a unit to what units of one stack have in common.
+        chunk: from a unit to how many like it share a stack at most.
+    """
+
+    compute: Callable[[Sequence[U], Arrays], list[R]]
+    result: type[R]
+    modules: Callable[[U], tuple[str, ...]] | None = None
+    stackable: Callable[[U], Hashable] = lambda unit: 0
+    chunk: Callable[[U], int] = lambda unit: 1
+
+
+def _modules(run: Run) -> tuple[str, ...]:
+    for name in run.penalties():
+        penalty.load(name)  # a file that cannot be loaded is one message
+    return "svvr.training.loop", *(f"svvr.penalties.{name}" for name in run.penalties())
+
+
+def _chunk(run: Run) -> int:
+    if run.device != "cpu":
+        return CHUNK_ON_GPU
+    parameters = sum(n_in * n_out for n_in, n_out in pairwise((64, *run.hidden, 16)))
+    return max(1, min(CHUNK, CHUNK_BYTES // (4 * (10 * parameters + 6000 * sum(run.hidden)))))
+
+
+TRAIN = Work(loop.train, Result, _modules, Run.stackable, _chunk)
+SCORE = Work(loop.score, Score, _modules, Run.stackable, _chunk)  # the losses alone
+
+
+class Session:
+    """Computes units for a stage: looks them up, spreads the rest over the workers, counts them on a progress bar."""
+
+    def __init__(self, name: str, total: int, executor: Executor, n_workers: int, folder: Path | None) -> None:
+        quiet = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 30, "ascii": True, "ncols": 100}
+        self.bar = tqdm(total=total, desc=name, unit="run", smoothing=0, **quiet)
+        self._executor, self._n_workers, self._folder = executor, n_workers, folder
+
+    def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
+        """Return the results in the order of the units."""
+        for module in {name for unit in units for name in _code(unit, work)}:
+            importlib.import_module(module)  # before workers start, so that they and the keys have the same code
+        keys = unit_keys(units, work, data) if self._folder else []
+        found = {index: result for index, key in enumerate(keys) if (result := self._look_up(key, work)) is not None}
+        self.bar.update(len(found))
+        missing = [index for index in range(len(units)) if index not in found]
+        futures: dict[Future[list[R]], list[int]] = {}
+        for indices in chunks(units, missing, work, self._n_workers):
+            futures[self._executor.submit(work.compute, [units[index] for index in indices], data)] = indices
+        for future in as_completed(futures):
+            for index, result in zip(futures[future], future.result(), strict=True):
+                found[index] = result
+                self._store(keys[index] if keys else "", result)
+            self.bar.update(len(futures[future]))
+        return [found[index] for index in range(len(units))]
+
+    def _look_up(self, key: str, work: Work[U, R]) -> R | None:
+        """Return the result kept under a key, None where there is none or it is damaged."""
+        try:
+            path = _entry(self._folder or Path(), key)
+            return work.result.from_arrays(npz_arrays(path.read_bytes()))
+        except Exception:  # numpy, zipfile and their codecs raise a dozen kinds on damaged files
+            return None
+
+    def _store(self, key: str, result: R) -> None:
+        try:
+            if self._folder:
+                write_npz(_entry(self._folder, key), result.arrays())
+        except RecordError as error:
+            warnings.warn(f"finished runs are not kept from here on ({error})", stacklevel=2)
+            self._folder = None
+
+
+def _entry(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.npz"
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of finished units, shared by temporary copies of the repository; None with SVVR_CACHE=off."""
+    off = os.environ.get("SVVR_CACHE", "").lower() == "off"
+    return None if off else Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "svvr"
+
+
+@contextmanager
+def session(name: str, total: int, device: str = "cpu", keep: bool = True) -> Iterator[Session]:
+    """Open the workers for a stage that computes `total` units; `keep=False` neither looks up nor keeps finished ones.
+
+    Workers are a process for each core; a single one for a GPU, for which a second would only wait; or the Dask cluster
+    at SVVR_SCHEDULER (`tcp://host:port`).
+    """
+    folder = cache_folder() if keep else None
+    with executor(n_workers() if device == "cpu" else 1) as (pool, n):
+        each = Session(name, total, pool, n, folder)
+        yield each
+        each.bar.close()
+
+
+def compute(name: str, units: Sequence[U], work: Work[U, R], data: Arrays, keep: bool = True) -> list[R]:
+    """Compute all units of a stage, with progress; the results come in their order."""
+    devices = {getattr(unit, "device", "cpu") for unit in units}
+    with session(name, len(units), "cpu" if devices <= {"cpu"} else "cuda", keep) as each:
+        return each(units, work, data)
+
+
+def chunks(units: Sequence[U], missing: Sequence[int], work: Work[U, R], n: int) -> list[list[int]]:
+    """Return the missing units' indices as chunks for n workers, as large as the work wants and as even as can be."""
+    groups: dict[Hashable, list[int]] = {}
+    for index in missing:
+        groups.setdefault(work.stackable(units[index]), []).append(index)
+    found = []
+    for group in groups.values():
+        rounds = -(-len(group) // (work.chunk(units[group[0]]) * n))
+        size = -(-len(group) // (rounds * n))  # as many chunks for every worker
+        found += [group[start : start + size] for start in range(0, len(group), size)]
+    return found
+
+
+def unit_keys(units: Sequence[U], work: Work[U, R], data: Arrays) -> list[str]:
+    """Return the hashes under which results are kept: of a unit's settings, the code and data used, the platform."""
+    common = {
+        "work": f"{work.compute.__module__}.{work.compute.__qualname__}",
+        "data": {name: array_hash(array) for name, array in data.items()},
+        "platform": provenance.platform(),
+    }
+    parts = ({**common, "unit": _plain(unit), "code": provenance.code(_code(unit, work))} for unit in units)
+    return [hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest() for each in parts]
+
+
+def _code(unit: U, work: Work[U, R]) -> tuple[str, ...]:
+    return work.modules(unit) if work.modules else (work.compute.__module__,)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return array_hash(value) if isinstance(value, np.ndarray) else value
