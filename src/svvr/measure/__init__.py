@@ -1,1 +1,0 @@
-"""What a trained model looks like at its weights."""
