@@ -1,0 +1,142 @@
+"""What random search gives at each budget, exact over one pooled random design that all arms share.
+
+Each of R replicates is a design of N points, every point trained on S seeds. The best of n trials drawn from the
+M = R N points without replacement is the i-th best point (from 0) with probability C(M - 1 - i, n - 1) / C(M, n), so
+the expectation over all searches is a weighted sum: nothing is resampled.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from svvr.analysis import statistics
+from svvr.params import Params
+from svvr.records import Row, finite_or_none
+
+Floats = npt.NDArray[np.float64]
+Ends = tuple[Any, Any, Any]  # effect, low, high: numbers or arrays
+NEGLIGIBLE = 1e-12  # a probability at which no finite loss could be seen in the result
+
+
+@dataclass(frozen=True)
+class Design:
+    """An arm's runs: validation losses (R, N, S) in nats and log test losses (R, N, S), NaN where a run failed."""
+
+    validation: Floats
+    test: Floats
+
+
+def design(runs: pd.DataFrame) -> Design:
+    """Arrange the runs of one arm, a frame as from `tables.design`."""
+    axes = ["replicate", "point", "seed_index"]
+    ordered, shape = runs.sort_values(axes), tuple(runs[axes].nunique())
+    return Design(
+        *(values.to_numpy().reshape(shape) for values in (ordered["validation_loss"], np.log(ordered["test_loss"])))
+    )
+
+
+def win_probabilities(n_points: int, n_trials: int) -> Floats:
+    """Return the probability (n_points,) that the i-th best of all points is the best of n trials."""
+    i = np.arange(1, n_points)
+    ratios = np.maximum(n_points - i + 1 - n_trials, 0) / (n_points - i)  # of one probability to the one before
+    return n_trials / n_points * np.cumprod(np.concatenate([[1.0], ratios]))
+
+
+def expected(of: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
+    """Return the winner's expected log test loss and validation loss (nats) at each budget, (budgets,) each.
+
+    Each seed in turn selects: points are ordered by its validation losses, and the winner is scored on the other
+    seeds, since its own would flatter it. A failed run sorts last. NaN where a point that may win has no figure.
+    """
+    R, N, S = of.validation.shape
+    validation, test = of.validation.reshape(R * N, S), of.test.reshape(R * N, S)
+    weights = np.array([win_probabilities(R * N, n) for n in n_trials])
+    sums = np.zeros((2, len(n_trials)))
+    for q in range(S):
+        order = np.argsort(validation[:, q], kind="stable")  # NaN last
+        others = np.delete(test, q, axis=1).mean(1)
+        for row, values in enumerate((others[order], validation[order, q])):
+            lost = np.isnan(values)
+            sums[row] += weights @ np.where(lost, 0, values)
+            sums[row, (weights[:, lost] > NEGLIGIBLE).any(1)] = np.nan
+    return sums[0] / S, sums[1] / S
+
+
+def effects(arm: Design, reference: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
+    """Return the log ratio of test losses at each budget and its delete-one-replicate jackknife error, NaN if unknown.
+
+    Source: Efron & Stein 1981, The jackknife estimate of variance.
+    """
+
+    def effect(keep: npt.NDArray[np.intp]) -> Floats:
+        one, other = (Design(each.validation[keep], each.test[keep]) for each in (arm, reference))
+        return expected(one, n_trials)[0] - expected(other, n_trials)[0]
+
+    every = np.arange(len(arm.validation))
+    left_out = np.array([effect(np.delete(every, r)) for r in every])
+    variance = (len(every) - 1) / len(every) * ((left_out - left_out.mean(0)) ** 2).sum(0)
+    return effect(every), np.sqrt(variance)
+
+
+def compare(
+    params: Params, designs: Mapping[str, Design], contrasts: Sequence[tuple[str, str]]
+) -> dict[str, list[Row]]:
+    """Compare arms at every budget from 1 trial to the points of a replicate.
+
+    Returns `budget`, a row a contrast and budget with the effect and its intervals in percent (None where runs failed),
+    and `budget_verdicts`, at the budget of tuning and at the largest: `decided_from` is the smallest budget from which
+    on the sign is decided, `replicates_needed` how many would decide where the verdict is `undecided`.
+    """
+    rows, verdicts, points = [], [], params.budget.points
+    judged = sorted({params.tuning.trials, points}) if params.tuning.trials <= points else []
+    for arm, reference in contrasts:
+        names: Row = {"arm": arm, "reference": reference}
+        effect, error = effects(designs[arm], designs[reference], range(1, points + 1))
+        curve = [names | {"n_trials": n} | point for n, point in enumerate(_percents(params, effect, error), 1)]
+        for n in judged:
+            found = _verdict(params, effect[n - 1], error[n - 1]) | {"decided_from": _decided_from(curve)}
+            verdicts.append(curve[n - 1] | {"label": f"random search, {n} trials"} | found)
+        rows += curve
+    return {"budget": rows, "budget_verdicts": verdicts}
+
+
+def _intervals(params: Params, effect: Any, error: Any) -> tuple[Ends, Ends]:
+    """Return the equivalence interval and the other one."""
+    levels = params.compare.equivalence_level, params.compare.level
+    halves = [statistics.student_t(level, params.budget.replicates) * error for level in levels]
+    inner, outer = ((effect, effect - half, effect + half) for half in halves)
+    return inner, outer
+
+
+def _percents(params: Params, effect: Floats, error: Floats) -> list[Row]:
+    inner, outer = _intervals(params, effect, error)
+    columns = dict(zip(("effect_percent", *statistics.ENDS), (*inner, *outer[1:]), strict=True))
+    frame = {name: [finite_or_none(100 * each) for each in np.expm1(values)] for name, values in columns.items()}
+    return [dict(zip(frame, row, strict=True)) for row in zip(*frame.values(), strict=True)]
+
+
+def _verdict(params: Params, effect: float, error: float) -> Row:
+    R, rule = params.budget.replicates, params.compare
+    row: Row = {"verdict": "no verdict", "within_margin": statistics.within_margin(effect, rule.margin)}
+    row |= {"reason": None, "replicates_needed": None}
+    if np.isnan(effect) or R < statistics.MIN_STUDIES:
+        reason = "a run that may win failed" if np.isnan(effect) else "fewer than 3 replicates: a smoke run"
+        return row | {"reason": reason}
+    row["verdict"] = statistics.decide(*_intervals(params, effect, error), rule.margin)
+    if row["verdict"] == "undecided":
+        levels = rule.equivalence_level, rule.level
+        row["replicates_needed"] = statistics.needed(effect, error * math.sqrt(R), R + 1, rule.margin, *levels)
+    return row
+
+
+def _decided_from(curve: Sequence[Row]) -> int | None:
+    """Return the smallest budget from which on the interval excludes 0 on one side; None if the last does not."""
+    signs = [0 if row["ci_low"] is None else (row["ci_low"] > 0) - (row["ci_high"] < 0) for row in curve]
+    if not signs[-1]:
+        return None
+    return 1 + max((row["n_trials"] for row, sign in zip(curve, signs, strict=True) if sign != signs[-1]), default=0)

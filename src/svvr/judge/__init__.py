@@ -1,1 +1,0 @@
-"""From records to effects and verdicts: nothing here trains, draws or words."""

@@ -1,0 +1,222 @@
+"""Verdicts as text: sentences and tables from a finished summary."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from svvr.links import BY_NAME, GENERALISATION
+from svvr.params import Params
+
+Record = Mapping[str, Any]
+WIDTH = 120  # columns of `table`
+CAP = 999  # per cent; of a larger effect the text only says that it is larger
+SAMPLERS = {"tpe": "TPE", "random": "random search"}
+CLAUSES = {
+    "better": "{arm} is better than {reference}{margin}",
+    "worse": "{arm} is worse than {reference}{margin}",
+    "equal": "{arm} and {reference} are equal within {margin_percent:g}%",
+    "undecided": "{arm} vs {reference} is undecided",
+    "no verdict": "there is no verdict on {arm} vs {reference}",
+}
+CONCLUSIONS = {
+    "supported": "the hypothesis is supported",
+    "not supported": "the hypothesis is not supported",
+    "undecided": "the hypothesis is undecided",
+    "no verdict": "there is no verdict on the hypothesis",
+}
+
+
+def answer(summary: Record, params: Params) -> str:
+    """Return what `make repro` ends with: the question, then at most three lines a contrast."""
+    rows = test_loss(summary)
+    if not rows:
+        return "Nothing to compare: no arm has a reference."
+    lines = [_question(summary, params)]
+    for row in rows:
+        found = f". Test loss {effect(row, f'{_level(row)} interval ')}; {_count(row['n_studies'], 'study')}"
+        if needs := needed(row, row["n_studies"]):
+            found += f"; {needs} would decide if mean and spread stayed"
+        lines += ["", f"{_name(row)}: {verdict(row)}{_because(row) or found}."]
+        at_random = [_at_random(entry) for entry in matching(summary["budget_verdicts"], row)]
+        lines += [f"  Random search: {'; '.join(at_random)}."] if at_random else []
+        lines.append(f"  Links: {_links(_measured(summary, row))}.")
+    flagged = sum(bool(row["flags"]) for row in rows)
+    flags = f" and the flags on {_count(flagged, 'contrast')}" if flagged else ""
+    return "\n".join([*lines, "", f"Details{flags}: make verdicts"])
+
+
+def table(summary: Record) -> str:
+    """Return every effect, interval, verdict and flag in lines of at most WIDTH columns, a block a contrast."""
+    lines: list[str] = []
+    for row in test_loss(summary):
+        at_random = matching(summary["budget_verdicts"], row)
+        entries = [("generalisation (test loss)", row)]
+        entries += [(f"random search, {_count(entry['n_trials'], 'trial')}", entry) for entry in at_random]
+        entries += [(BY_NAME[c["link"]].words, c) for c in _measured(summary, row)]
+        lines += textwrap.wrap(_name(row), WIDTH)
+        for label, entry in entries:
+            cells = effect(entry), verdict(entry), needed(entry)
+            lines.append("  {:<29}{:<31}{:<28}{}".format(label, *cells).rstrip())
+        reasons = [f"{label}: no verdict, {entry['reason']}" for label, entry in entries if entry["reason"]]
+        lines += [*_wrapped([*reasons, *row["flags"]], "  * "), ""]
+    levels: dict[str, dict[str, None]] = {}
+    for c in summary["contrasts"]:
+        levels.setdefault(_level(c), {})[BY_NAME[c["link"]].words] = None
+    notes = [f"{level} intervals: {', '.join(links)}." for level, links in levels.items()]
+    return "\n".join([*lines, *_wrapped([*notes, *summary["overall"]])])
+
+
+def overall(summary: Record, params: Params) -> list[str]:
+    """Return what came out: the hypothesis, the effect against the budget, and what is undecided."""
+    decisive = _decisive(summary, params)
+    search = f"{_count(params.tuning.trials, 'trial')} ({SAMPLERS[params.tuning.sampler]})"
+    studies = _count(params.tuning.studies, "study")
+    conclusion = f"At a budget of {search}, in {studies}, {CONCLUSIONS[summary['hypothesis']]}"
+    if len(decisive) < 2:
+        conclusion += ", which takes two contrasts"
+    clauses = "; ".join(map(_clause, decisive))
+    by_budget = [_against_budget(summary, row, params) for row in decisive]
+    return [f"{conclusion}{clauses and f': {clauses}'}.", *filter(None, by_budget), *_unsettled(summary)]
+
+
+def contrast_table(summary: Record) -> pd.DataFrame:
+    """Return a row a contrast: its name, the change of test loss and the verdict."""
+    rows = test_loss(summary)
+    change = f"change of test loss ({_level(rows[0])} interval)" if rows else "change of test loss"
+    cells = []
+    for row in rows:
+        needs = needed(row, row["n_studies"])
+        note = _because(row) or (needs and f" ({needs})")
+        cells.append((_name(row), effect(row), f"{verdict(row)}{note}"))
+    return pd.DataFrame(cells, columns=["contrast", change, "verdict"])
+
+
+def verdict(entry: Record) -> str:
+    """Return a verdict in words, which say where a decided effect lies within the margin."""
+    decided = entry["verdict"] in ("better", "worse")
+    return f"{entry['verdict']}{', within the margin' if decided and entry['within_margin'] else ''}"
+
+
+def effect(entry: Record, before: str = "") -> str:
+    """Return an effect with its interval, in per cent; no interval stands beside "no verdict"."""
+    if entry["effect_percent"] is None:
+        return "unknown"
+    if entry["ci_low"] is None or entry["verdict"] == "no verdict":
+        return f"{_percent(entry['effect_percent'])}%"
+    return f"{_percent(entry['effect_percent'])}% ({before}{_percent(entry['ci_low'])} to {_percent(entry['ci_high'])})"
+
+
+def needed(entry: Record, done: int = 0) -> str:
+    """Return how many studies or replicates, beyond those done, would decide what is undecided; else nothing."""
+    if entry.get("verdict") != "undecided":
+        return ""
+    noun, key = ("replicate", "replicates_needed") if "replicates_needed" in entry else ("study", "studies_needed")
+    total = entry[key]
+    return (
+        f"about {_count(total - done, noun, 'more ' if done else '')}" if total else f"more than {_count(1000, noun)}"
+    )
+
+
+def _question(summary: Record, params: Params) -> str:
+    decisive = [f"{row['arm']} better than {row['reference']}" for row in _decisive(summary, params)]
+    conclusion = CONCLUSIONS[summary["hypothesis"]]
+    question = f"Is {', and '.join(decisive)}? " if decisive else ""
+    why = "" if len(decisive) == 2 else ", which takes the first two contrasts of compare.contrasts"
+    return f"{question}{conclusion[0].upper()}{conclusion[1:]}{why}."
+
+
+def _clause(row: Record) -> str:
+    margin = verdict(row).removeprefix(row["verdict"])
+    said = CLAUSES[row["verdict"]].format(**{**row, "margin": margin})
+    return said + (_because(row) or f", test loss {effect(row, f'{_level(row)} interval ')}")
+
+
+def _at_random(entry: Record) -> str:
+    after = f"after {_count(entry['n_trials'], 'trial')}"
+    if entry["reason"]:
+        return f"no verdict {after}{_because(entry)}"
+    return f"{effect(entry)} {after}, {verdict(entry)}"
+
+
+def _against_budget(summary: Record, row: Record, params: Params) -> str:
+    """Say how a contrast depends on the number of trials; empty where the design is too small for a verdict."""
+    entries = matching(summary["budget_verdicts"], row)
+    if not entries:
+        return ""
+    first = max(1, params.tuning.trials // 4)
+    early = [
+        f"{_percent(point['effect_percent'])}% after {_count(first, 'trial')}"
+        for point in matching(summary["budget"], row)
+        if point["n_trials"] == first < entries[0]["n_trials"] and point["effect_percent"] is not None
+    ]
+    said = "; ".join([*early, *(_at_random(entry) for entry in entries)])
+    start = entries[-1].get("decided_from")
+    turn = f" The interval excludes 0 from {_count(start, 'trial')} on." if start else ""
+    return f"Random search, {_name(row)}: {said}.{turn}"
+
+
+def _unsettled(summary: Record) -> Iterator[str]:
+    """Yield what is undecided, with the studies that would decide it, and what has no verdict."""
+    rows, at_random = test_loss(summary), summary["budget_verdicts"]
+    undecided = [f"{_name(row)} ({needed(row, row['n_studies'])})" for row in rows if needed(row)]
+    unknown = [f"{_name(entry)}{_because(entry)}" for entry in [*rows, *at_random] if entry["reason"]]
+    if undecided:
+        yield f"Undecided, with what would decide if mean and spread stayed: {'; '.join(undecided)}."
+    if unknown:
+        yield f"No verdict: {'; '.join(dict.fromkeys(unknown))}."
+    if rows and not undecided and not unknown:
+        yield "The studies decide every contrast."
+
+
+def _links(links: list[Record]) -> str:
+    """Return the measured links by verdict, e.g. "conditioning, smoothness: better; gradient stability: equal"."""
+    by_verdict: dict[str, list[str]] = {}
+    for link in links:
+        by_verdict.setdefault(verdict(link), []).append(BY_NAME[link["link"]].words)
+    return "; ".join(f"{', '.join(names)}: {word}" for word, names in by_verdict.items())
+
+
+def test_loss(summary: Record) -> list[Record]:
+    """Return the contrasts in test loss."""
+    return [row for row in summary["contrasts"] if row["link"] == GENERALISATION.name]
+
+
+def _decisive(summary: Record, params: Params) -> list[Record]:
+    listed = params.compare.contrasts[:2]
+    return [row for row in test_loss(summary) if (row["arm"], row["reference"]) in listed]
+
+
+def _measured(summary: Record, row: Record) -> list[Record]:
+    return [c for c in matching(summary["contrasts"], row) if c["link"] != GENERALISATION.name]
+
+
+def matching(entries: list[Record], row: Record) -> list[Record]:
+    """Return the entries of a row's arm and reference."""
+    return [entry for entry in entries if (entry["arm"], entry["reference"]) == (row["arm"], row["reference"])]
+
+
+def _name(row: Record) -> str:
+    return f"{row['arm']} vs {row['reference']}"
+
+
+def _percent(value: float) -> str:
+    return f"> +{CAP}" if value > CAP else f"{value:+.2f}"
+
+
+def _because(entry: Record) -> str:
+    return f" ({entry['reason']})" if entry["reason"] else ""
+
+
+def _level(row: Record) -> str:
+    return f"{100 * row['level']:.3g}%"
+
+
+def _count(n: int, noun: str, kind: str = "") -> str:
+    return f"{n} {kind}{noun if n == 1 else {'study': 'studies'}.get(noun, noun + 's')}"
+
+
+def _wrapped(texts: list[str], start: str = "") -> Iterator[str]:
+    for text in texts:
+        yield from textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))

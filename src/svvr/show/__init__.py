@@ -1,1 +1,0 @@
-"""What a person reads: words, figures, charts."""
