@@ -1,51 +1,29 @@
-"""Weigh the arms against each other: effects, intervals and verdicts."""
+"""Compare the arms: effects, intervals and verdicts."""
 
-from svvr.run import lifetime
+from svvr.execution import stage
 
-lifetime.begin("compare")
+NAME = stage.begin("compare")
 
-import shutil
-import sys
 from pathlib import Path
 
-from svvr.core import files
-from svvr.core.params import Params
-from svvr.data import read
-from svvr.judge import contrasts, results, schemas
-from svvr.run import stage
-from svvr.show import words
-
-METRICS, DEVELOPMENT = Path("metrics"), Path("data/dev.npz")
-SUMMARY, VERDICTS = METRICS / "summary.json", METRICS / "verdicts"
-FINAL = ("study", "seed", "weights", "test_losses")  # what is kept of final runs
+from svvr import records
+from svvr.analysis import contrasts, tables
+from svvr.params import Params
+from svvr.report import text
 
 
 def main(params: Params) -> None:
-    from svvr.learn import value  # loads torch, which --show can do without
-
-    records = schemas.read_arms(METRICS, params.arms)
-    for arm in schemas.left_over(METRICS, params.arms):
-        text = "compare: %s is no arm in params.yaml, so its records are left out; to remove them: rm metrics/*/%s.json"
-        stage.log.info(text, arm, arm)
-    finals = {arm: files.read_npz(Path(f"data/weights/{arm}.npz"), *FINAL) for arm in params.arms}
-    losses = {arm: arrays["test_losses"] for arm, arrays in finals.items()}
-    data = read.splits(DEVELOPMENT, "train", "validation")
-    own = value.changes(params, contrasts.pairs_to_compare(params), finals, data)
-    found = contrasts.summarise(params, records, losses, own)
-    summary = words.with_sentences(found, params.compare.contrasts, params.tuning.trials)
-    files.write_json(SUMMARY, summary)
-    shutil.rmtree(VERDICTS, ignore_errors=True)  # those of contrasts that are gone
-    for name, answer in contrasts.answers(found["contrasts"]).items():
-        files.write_json(VERDICTS / f"{name}.json", answer)
-    stage.log.info("%s", words.verdict_table(summary))
+    metrics, arms = Path("metrics"), list(params.arms)
+    for left in sorted({path.stem for path in metrics.glob("*/[!.]*.json")} - set(arms)):
+        print(f"compare: {left} is no arm in params.yaml; to remove its records: rm metrics/*/{left}.json")
+    trials, runs = tables.trials(metrics, arms), tables.runs(metrics, arms)
+    others = tables.design(metrics, arms), tables.diagnosed(metrics, arms), tables.activity(metrics)
+    losses = {arm: records.read_npz(f"data/weights/{arm}.npz", "test_losses")["test_losses"] for arm in arms}
+    summary = contrasts.summarise(params, trials, runs, *others, losses)
+    records.write_tables("metrics/summary.json", {"overall": text.overall(summary, params), **summary})
+    records.write_tables("metrics/verdicts.json", contrasts.answers(summary["contrasts"]))
+    records.write_bytes("metrics/tables/runs.csv", tables.csv(runs))
+    records.write_bytes("metrics/tables/trials.csv", tables.csv(trials))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--show"]:
-        try:
-            stage.answer("compare", words.verdict_table(schemas.read(SUMMARY, results.Summary)))
-        except files.RecordError as error:
-            sys.exit(f"compare: {error}")
-    else:
-        inputs = [DEVELOPMENT, *schemas.paths(METRICS), *Path("data/weights").glob("*.npz")]
-        stage.run("compare", main, inputs, Path("params.yaml"))
+stage.run(NAME, main)

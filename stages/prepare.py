@@ -1,23 +1,26 @@
-"""Make the data splits: MNIST-1D's own train and validation, and a fresh test split."""
+"""Make the data splits, after a look at every arm's penalty: a mistake in one shows before anything is trained."""
 
-from svvr.run import lifetime
+from svvr.execution import stage
 
-lifetime.begin("prepare")
+NAME = stage.begin("prepare")
 
-from pathlib import Path
-
-from svvr.core import files
-from svvr.core.params import Params
-from svvr.data import make
-from svvr.run import stage
+from svvr import records
+from svvr.data import mnist1d
+from svvr.execution import provenance, work
+from svvr.params import Params
+from svvr.training import penalty
 
 
 def main(params: Params) -> None:
-    development, test = make.splits(params.data.seed, params.data.n_test, params.data.test_seed)
-    files.write_npz(Path("data/dev.npz"), development)
-    files.write_npz(Path("data/test.npz"), test)
-    files.write_json(Path("metrics/data.json"), make.record(development, test))
+    for arm in params.arms.values():
+        own = tuple(arm.fixed().items()), tuple(arm.own(params.tuning.space))
+        penalty.check(arm.penalty.name, (40, *params.model.hidden, 10), *own)
+        provenance.refuse_unknown(arm.penalty.name)
+    unit = params.data.seed, params.data.n_test, params.data.test_seed
+    data = work.compute(NAME, [unit], work.Work(mnist1d.make, mnist1d.Made), {})[0].content
+    for file, splits in {"dev": ("train", "validation"), "test": ("test",)}.items():
+        records.write_npz(f"data/{file}.npz", {name: data[name] for name in data if name[2:] in splits})
+    records.write_rows("metrics/data.json", mnist1d.rows(data))
 
 
-if __name__ == "__main__":
-    stage.run("prepare", main, [], Path("params.yaml"))
+stage.run(NAME, main)

@@ -1,33 +1,22 @@
 """Repeat the published comparison on many seeds, as its text describes it and as it must have been run."""
 
-from svvr.run import lifetime
+from svvr.execution import stage
 
-lifetime.begin("replicate")
+NAME = stage.begin("replicate")
 
-from pathlib import Path
-
-from svvr.core import files
-from svvr.core.params import Params
-from svvr.data import read
-from svvr.judge import replication
-from svvr.learn import work
-from svvr.learn.result import record
-from svvr.run import evaluate, stage
-
-DATA = Path("data/dev.npz")
+from svvr import records
+from svvr.execution import work
+from svvr.params import Params
+from svvr.training.run import replication, train_row
 
 
 def main(params: Params) -> None:
-    data = read.splits(DATA, "train", "validation")
-    rows = work.replication(params)
-    runs = [run for row in rows.values() for run in row]
-    results = iter(evaluate.compute("replicate", runs, work.WORK, data))
-    published = replication.as_published(params)
-    records = [
-        replication.row(name, [record(run, next(results)) for run in row], published) for name, row in rows.items()
-    ]
-    files.write_json(Path("metrics/replicate.json"), {"n_seeds": params.replicate.seeds, "rows": records})
+    runs = replication(params)
+    results = work.compute(NAME, [run for _, run in runs], work.TRAIN, records.read_npz("data/dev.npz"))
+    columns = ("seed", "initial_weights", "lr", "strength", "state", "validation_loss_curve")
+    found = [(name, train_row(0, run, result)) for (name, run), result in zip(runs, results, strict=True)]
+    rows = [{"row": name} | {key: row[key] for key in columns} for name, row in found]
+    records.write_rows("metrics/replicate.json", rows)
 
 
-if __name__ == "__main__":
-    stage.run("replicate", main, [DATA], Path("params.yaml"))
+stage.run(NAME, main)

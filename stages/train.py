@@ -1,43 +1,29 @@
 """Retrain each study's winner of one arm on new seeds, and evaluate it on the test split."""
 
-from svvr.run import lifetime
+from svvr.execution import stage
 
-lifetime.begin("train")
+NAME = stage.begin("train")
 
-from pathlib import Path
-
-from svvr import summaries
-from svvr.core import files
-from svvr.core.params import Params
-from svvr.core.seeds import final_seeds
-from svvr.data import read
-from svvr.judge import schemas
-from svvr.learn import result
-from svvr.learn.spec import Run
-from svvr.learn.work import WORK
-from svvr.run import evaluate, platform, stage
-
-DEVELOPMENT, TEST = Path("data/dev.npz"), Path("data/test.npz")
-ARM = stage.arm("train")
-WINNERS = Path(f"metrics/tune/{ARM}.json")
+from svvr import records
+from svvr.execution import provenance, work, workers
+from svvr.params import Params
+from svvr.seeds import final_seeds
+from svvr.training.run import Run, final_arrays, train_row
 
 
 def main(params: Params) -> None:
-    tuned, penalty = schemas.read(WINNERS, schemas.Tuning, ARM)["studies"], params.arms[ARM].penalty.name
-    data = read.splits(DEVELOPMENT, "train", "validation") | read.splits(TEST, "test")
-    plan = [(study, seed) for study in tuned for seed in final_seeds(params.seed, study["study"], params.final.seeds)]
-    runs = [Run.of_arm(params, ARM, study["best"], seed) for study, seed in plan]
-    results = evaluate.compute(f"train@{ARM}", runs, WORK, data)
-
-    studies = [study["study"] for study, _ in plan]
-    rows, arrays = result.final_records(studies, runs, results), result.final_arrays(studies, runs, results)
-    head = {"arm": ARM, "penalty": penalty, "selection": params.selection}
-    tail = {"test_losses": [files.array_hash(arrays["test_losses"])], "runs": rows}
-    record = {**head, **summaries.of_runs(rows), **tail}
-    files.write_npz(Path(f"data/weights/{ARM}.npz"), arrays)
-    files.write_json(Path(f"metrics/provenance/{ARM}.json"), platform.describe(params.training.device))
-    files.write_json(Path(f"metrics/train/{ARM}.json"), record)
+    arm, data = NAME.partition("@")[2], records.read_npz("data/dev.npz") | records.read_npz("data/test.npz")
+    tuned = records.read_rows(f"metrics/tune/{arm}.json", "study", "winner")
+    winners = records.rows_of(tuned[tuned["winner"]].drop_duplicates("study"))
+    plan = [(row, seed) for row in winners for seed in final_seeds(params.seed, row["study"], params.final.seeds)]
+    names = params.arms[arm].ranges(params.tuning.space)
+    runs = [Run.of_arm(params, arm, {name: row[name] for name in names}, seed) for row, seed in plan]
+    results = work.compute(NAME, runs, work.TRAIN, data)
+    studies = [row["study"] for row, _ in plan]
+    records.write_npz(f"data/weights/{arm}.npz", final_arrays(studies, runs, results))
+    records.write_rows(f"metrics/provenance/{arm}.json", [provenance.row(params.training.device, workers.n_workers())])
+    stage.report(NAME, rows := [*map(train_row, studies, runs, results)])
+    records.write_rows(f"metrics/train/{arm}.json", rows)
 
 
-if __name__ == "__main__":
-    stage.run(f"train@{ARM}", main, [DEVELOPMENT, TEST, WINNERS], Path("params.yaml"))
+stage.run(NAME, main)
