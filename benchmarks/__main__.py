@@ -1,83 +1,68 @@
-"""Print the speed of the engine beside plain PyTorch: medians of repeats, ratios, and their spread.
+"""Time the hot paths beside plain PyTorch and the best JAX programs: medians, ratio and its spread (`make bench`).
 
-Both sides alternate in one process, so that a drift of the machine meets both. Run with `make bench`;
-`python -m benchmarks --quick` prints the same rows on sizes that say nothing, to see that they work.
+Both sides of a row alternate, so that a drift of the machine meets both. `python -m benchmarks --quick` prints the same
+rows for sizes that say nothing, to see that they work.
 """
 
 import importlib
-import multiprocessing
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import torch
+from threadpoolctl import threadpool_info
+from torch import Tensor
 
-from benchmarks import accelerator, parts, peer_func, reference
-from svvr.core.files import Arrays
-from svvr.data import make
-from svvr.learn.model import initial_weights
-from svvr.learn.spec import Run
-from svvr.learn.train import train
-from svvr.learn.work import WORK
-from svvr.measure.unit import Measurement
-from svvr.measure.work import WORK as MEASURE
-from svvr.penalties import sv_variance
-from svvr.run.evaluate import CHUNK, Processes, evaluate, workers
+from benchmarks import reference
+from svvr import diagnostics
+from svvr.data import mnist1d
+from svvr.diagnostics import Measured, Measurement
+from svvr.execution import provenance, work, workers
+from svvr.records import Arrays
+from svvr.training import loop, model, penalty
+from svvr.training.run import Run
 
 THREADS = os.cpu_count() or 1
+SIZES = (40, 128, 128, 10)
+KINDS = {"baseline": 0.0, "regularized": 0.3}  # strength of sv_variance
+MEASURE = work.Work(diagnostics.measure, Measured, lambda unit: ())
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is timed: epochs a run, runs asked for, runs of the scaling rows, penalty stacks, repeats, GPU rows.
+    """How much is timed: epochs a run, runs asked for, stacks of the penalty (K, m, n), repeats, examples to train on.
 
-    A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`. Runs learn the
-    first `examples`; torch.compile is timed too where `compiled`, and the parts of the default run at the end where
-    `parts`.
+    A peer takes as long for each regularized run however many are asked for, so it is timed on a `few`.
     """
 
     epochs: int = 20
     runs: int = 48
-    scaling: tuple[int, ...] = (1, 4, 16, 64, 256)
+    few: int = 4
     stacks: tuple[tuple[int, int, int], ...] = (
         (64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024),
     )  # fmt: skip
     repeats: int = 5
     stages: str = "*"
     on_gpu: tuple[int, ...] = (48, 1024)
-    few: int = 4
-    examples: int = make.N_TRAIN
-    compiled: bool = True
-    parts: bool = True
+    examples: int = mnist1d.N_TRAIN
 
 
-QUICK = Size(epochs=1, runs=2, scaling=(1, 2), stacks=((2, 10, 12), (1, 20, 20)), repeats=1, stages="compare",
-             on_gpu=(2, 3), few=2, examples=200, compiled=False, parts=False)  # fmt: skip
+QUICK = Size(1, 2, 2, ((2, 10, 12), (1, 20, 20)), 1, "compare", (2, 3), 200)
 
 
-def seconds(work: Callable[[], object], threads: int) -> float:
+def seconds(call: Callable[[], object], threads: int = 1) -> float:
     torch.set_num_threads(threads)
     start = time.perf_counter()
-    work()
+    call()
     return time.perf_counter() - start
-
-
-def compare(
-    name: str, theirs: Callable[[], object], ours: Callable[[], object], n_theirs: int, n_ours: int, repeats: int
-) -> None:
-    """Time a unit of both sides in turn, and print the row."""
-    seconds(theirs, THREADS), seconds(ours, 1)
-    print_row(name, [(seconds(theirs, THREADS) / n_theirs, seconds(ours, 1) / n_ours) for _ in range(repeats)])
 
 
 def print_row(name: str, pairs: Sequence[tuple[float, float]]) -> None:
@@ -88,168 +73,169 @@ def print_row(name: str, pairs: Sequence[tuple[float, float]]) -> None:
     print(f"{name:<46} {a:>11.2f} {b:>11.2f} {ratio:>7.1f}  {ratios[0]:.1f} to {ratios[-1]:.1f}", flush=True)
 
 
+def runs_of(strength: float, size: Size, n: int) -> list[Run]:
+    name = "sv_variance" if strength else "none"
+    return [Run(seed, 0.004, penalty=name, strength=strength, epochs=size.epochs) for seed in range(n)]
+
+
+def training_rows(data: Arrays, session: work.Session, size: Size) -> None:
+    for name, strength in KINDS.items():
+        theirs = partial(reference.train, data, 0.004, strength, size.epochs)
+        ours = partial(session, runs_of(strength, size, size.runs), work.TRAIN, data)
+        seconds(theirs, THREADS), seconds(ours)
+        pairs = [(seconds(theirs, THREADS), seconds(ours) / size.runs) for _ in range(size.repeats)]
+        print_row(f"{name} run of {size.epochs} epochs, {size.runs} asked for", pairs)
+
+
+def hessian_rows(data: Arrays, session: work.Session, size: Size) -> None:
+    runs = runs_of(0.0, size, -(-size.runs // 6))
+    weights = [result.weights for result in loop.train(runs, data)]
+    units = [Measurement(run.seed, each, run.hidden, 1e-3) for run, each in zip(runs, weights, strict=True)]
+
+    def theirs() -> None:
+        for each in weights:
+            reference.top_eigenvalue(data, each)
+
+    ours = partial(session, units, MEASURE, data)
+    seconds(theirs, THREADS), seconds(ours)
+    pairs = [(seconds(theirs, THREADS) / len(units), seconds(ours) / len(units)) for _ in range(size.repeats)]
+    print_row("top Hessian eigenvalue, relative residual 1e-3", pairs)
+
+
 def penalty_rows(executor: Executor, size: Size) -> None:
+    """Time autograd through singular values, on fewer since it is slow, against the closed form that a run uses."""
     for K, m, n in size.stacks:
-        few = uniform(max(1, K // 8), m, n, 0)  # autograd through svdvals is slow enough to be timed on fewer
-        shares = min(K, THREADS)
-
-        def ours(K: int = K, m: int = m, n: int = n, shares: int = shares) -> float:
-            futures = [executor.submit(penalty_seconds, K // shares, m, n, seed) for seed in range(shares)]
-            return max(future.result() for future in futures)
-
+        few, shares = uniform(max(1, K // 8), m, n, 0), min(K, THREADS)
         pairs = []
         for _ in range(size.repeats):
             theirs = seconds(partial(reference.penalty_gradient, few), THREADS) / len(few)
-            pairs.append((theirs, ours() / K))
+            futures = [executor.submit(penalty_seconds, K // shares, m, n, seed) for seed in range(shares)]
+            pairs.append((theirs, max(future.result() for future in futures) / K))
         print_row(f"penalty and gradient, {K} of {m} x {n}", pairs)
 
 
-def uniform(K: int, m: int, n: int, seed: int) -> torch.Tensor:
+def uniform(K: int, m: int, n: int, seed: int) -> Tensor:
     """Draw weights (K, m, n) as torch.nn.Linear does."""
     return (torch.rand(K, m, n, generator=torch.Generator().manual_seed(seed)) * 2 - 1) / n**0.5
 
 
 def penalty_seconds(K: int, m: int, n: int, seed: int) -> float:
-    """Time value and gradient of a stack as a worker meets it, without sending matrices between processes."""
-    parts = uniform(K, m, n, seed).split(CHUNK)
+    """Time value and gradient of a stack in a worker, without sending matrices between processes."""
+    closed_form = penalty.load("sv_variance").closed_form
+    assert closed_form
+    parts = uniform(K, m, n, seed).split(work.CHUNK)
 
-    def work() -> None:
+    def call() -> None:
         for part in parts:
-            leaf = part.requires_grad_()
-            torch.autograd.grad(sv_variance.penalty(leaf).sum(), leaf)
+            closed_form(part).square().sum((1, 2)) * ((min(m, n) - 1) / 4)  # the value
 
-    work()
-    return seconds(work, 1)
-
-
-def hessian_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
-    runs = [Run(seed, 0.004, epochs=size.epochs) for seed in range(-(-size.runs // 6))]
-    weights = [result.weights for result in train(runs, splits)]
-    units = [Measurement(run.seed, each, run.hidden, 1e-3) for run, each in zip(runs, weights, strict=True)]
-    compare(
-        "top Hessian eigenvalue, relative residual 1e-3",
-        lambda: [reference.top_eigenvalue(splits, each) for each in weights],
-        lambda: evaluate(units, MEASURE, splits, executor),
-        len(units),
-        len(units),
-        size.repeats,
-    )
+    call()
+    return seconds(call)
 
 
-def training_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
-    for name, strength in (("baseline", 0.0), ("regularized", 0.3)):
-        penalty = "sv_variance" if strength else "none"
-        runs = [Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs) for seed in range(size.runs)]
-        compare(
-            f"{name} run of {size.epochs} epochs, {size.runs} asked for",
-            partial(reference.train, splits, 0.004, strength, size.epochs),
-            partial(evaluate, runs, WORK, splits, executor),
-            1,
-            size.runs,
-            size.repeats,
-        )
-
-
-def scaling_rows(splits: dict[str, np.ndarray], executor: Executor, size: Size) -> None:
-    for n in size.scaling:
-        runs = [Run(seed, 0.004, epochs=size.epochs) for seed in range(n)]
-        each = seconds(partial(evaluate, runs, WORK, splits, executor), 1) / n
-        pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
-        peak = sum(peak_memory(pid) for pid in pids if pid)
-        print(f"{f'baseline run, {n} asked for':<46} {'':>11} {each * 1e3:>11.2f} {'':>7}  {peak:.0f} MiB so far")
-
-
-def peak_memory(pid: int) -> float:
-    """Return a process's largest resident memory so far in MiB (Linux)."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
-def peers(size: Size) -> dict[str, ModuleType]:
-    """Return the module of every form of a peer that can be timed here, and print which cannot."""
-    found: dict[str, ModuleType] = {}
+def peers() -> dict[str, ModuleType]:
+    """Return the module of every form of a JAX program, or print why there is none."""
     try:
         peer_jax = importlib.import_module("benchmarks.peer_jax")  # starts threads, so only once the workers run
-        found |= dict.fromkeys(peer_jax.FORMS, peer_jax)
     except ModuleNotFoundError as error:
         print(f"jax: left out, as there is no {error.name}; pip install -r benchmarks/requirements.lock")
-    found |= dict.fromkeys(peer_func.FORMS, peer_func)
-    if not size.compiled or not shutil.which("g++"):
-        del found["torch.compile"]
-        print(f"torch.compile: left out, as {'there is no g++' if size.compiled else 'it takes a minute'}")
-    return found
+        return {}
+    return dict.fromkeys(peer_jax.FORMS, peer_jax)
 
 
-def peer_rows(splits: Arrays, executor: Executor, size: Size) -> None:
+def peer_rows(data: Arrays, session: work.Session, size: Size) -> None:
     """Time ours and all peers in turn, after a first call of each, which compiles."""
-    found, repeats = peers(size), min(size.repeats, 3)
-    for name, strength, n in (("baseline", 0.0, size.runs), ("regularized", 0.3, size.few)):
-        penalty = "sv_variance" if strength else "none"
-        runs = [Run(seed, 0.004, penalty=penalty, strength=strength, epochs=size.epochs) for seed in range(size.runs)]
-
-        def each(form: str, n: int = n, strength: float = strength) -> float:
-            return seconds(lambda: found[form].train(form, splits, *draw(n, size), 0.004, strength), THREADS)
-
-        pairs: dict[str, list[tuple[float, float]]] = {}
-        for form in found:
-            if strength not in found[form].FORMS[form]:
-                print(f"{name}, {form}: left out, see {found[form].__name__}")
-                continue
-            try:
-                print(f"{f'{name}, first call of {form}':<46} {each(form) * 1e3:>11.0f}", flush=True)
-                pairs[form] = []
-            except (RuntimeError, OSError) as error:  # of a compiler
-                print(f"{form}: left out, as its first call fails: {str(error).strip().splitlines()[0]}")
-        for _ in range(repeats):
-            ours = seconds(partial(evaluate, runs, WORK, splits, executor), 1) / len(runs)
-            for form in pairs:
-                pairs[form].append((each(form) / n, ours))
-        for form in pairs:
-            print_row(f"{name} run, {len(runs)} against {n} by {form}", pairs[form])
+    found = peers()
+    for name, strength in KINDS.items():
+        n = size.few if strength else size.runs
+        initial, orders = draw(n, size)
+        ours = partial(session, runs_of(strength, size, size.runs), work.TRAIN, data)
+        forms = [form for form, module in found.items() if strength in module.FORMS[form]]
+        calls = {form: partial(found[form].train, form, data, initial, orders, 0.004, strength) for form in forms}
+        for form, call in calls.items():
+            print(f"{f'{name}, first call of {form}':<46} {seconds(call, THREADS) * 1e3:>11.0f}", flush=True)
+        for form in sorted(found.keys() - calls):
+            print(f"{name}, {form}: left out, see benchmarks.peer_jax")
+        pairs: dict[str, list[tuple[float, float]]] = {form: [] for form in forms}
+        for _ in range(min(size.repeats, 3) if forms else 0):
+            own = seconds(ours) / size.runs
+            for form, call in calls.items():
+                pairs[form].append((seconds(call, THREADS) / n, own))
+        for form in forms:
+            print_row(f"{name} run, {size.runs} against {n} by {form}", pairs[form])
 
 
-def draw(n: int, size: Size) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(n: int, size: Size) -> tuple[Tensor, Tensor]:
     """Draw the initial parameters (n, P) of runs, and their orders of the training examples (n, epochs, N)."""
-    initial = torch.stack([initial_weights((40, 128, 128, 10), seed) for seed in range(n)])
+    initial = torch.stack([model.initial_weights(SIZES, seed) for seed in range(n)])
     orders = torch.stack([torch.randperm(size.examples) for _ in range(n * size.epochs)])
     return initial, orders.view(n, size.epochs, size.examples)
 
 
-def start_up_rows(size: Size) -> None:
-    def of(*command: str) -> float:
+def gpu_rows(data: Arrays, session: work.Session, size: Size) -> None:
+    """Time runs on the processor's cores, as few as are asked for, against all that are asked for on the GPU."""
+    with workers.executor(1) as (pool, n_workers):
+        name = pool.submit(gpu_name).result()  # a process that has looked for a GPU must not start others
+        if not name:
+            print("runs on a GPU: left out, as torch finds none")
+            return
+        print(f"{f'milliseconds a run on {name}':<46} {'cores':>11} {'GPU':>11} {'ratio':>7}  spread")
+        on_gpu = work.Session("gpu", 0, pool, n_workers, None)
+        on_gpu.bar.close()
+        for kind, strength in KINDS.items():
+            on_cores = partial(session, runs_of(strength, size, min(size.on_gpu)), work.TRAIN, data)
+            for n in size.on_gpu:
+                runs = [replace(run, device="cuda") for run in runs_of(strength, size, n)]
+                ours = partial(on_gpu, runs, work.TRAIN, data)
+                seconds(on_cores), seconds(ours)
+                pairs = [(seconds(on_cores) / min(size.on_gpu), seconds(ours) / n) for _ in range(min(size.repeats, 3))]
+                print_row(f"{kind} runs of {size.epochs} epochs, {n} asked for", pairs)
+
+
+def gpu_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def start_rows(size: Size) -> None:
+    def of(code: str) -> float:
         times = []
         for _ in range(min(size.repeats, 3)):
             start = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([sys.executable, "-c", code, "baseline"], check=True, stdout=subprocess.DEVNULL)
             times.append(time.perf_counter() - start)
         return statistics.median(times) * 1e3
 
-    torch_alone = of(sys.executable, "-c", "import torch")
+    torch_alone = of("import torch")
     for stage in sorted(Path("stages").glob(f"{size.stages}.py")):
-        own = of(sys.executable, "-c", f"import runpy; runpy.run_path({str(stage)!r}, run_name='started')", "baseline")
-        print(f"{f'start of {stage.stem}, against import torch':<46} {torch_alone:>11.0f} {own:>11.0f}")
-    if subprocess.run(["dvc", "status", "-q"]).returncode:
-        print("dvc repro with nothing to do: left out, since there is something to do")
-    else:
-        print(f"{'dvc repro with nothing to do':<46} {'':>11} {of('dvc', 'repro'):>11.0f}")
+        idle = "import runpy; from svvr.execution import stage; stage.run = lambda *_: None"
+        own = of(f"{idle}; runpy.run_path({str(stage)!r})")
+        print(f"{f'start of {stage.stem}, against import torch':<46} {torch_alone:>11.0f} {own:>11.0f}", flush=True)
+
+
+def head() -> str:
+    """Name what decides the speed: the processor, and which code torch and numpy choose on it."""
+    blas = {
+        f"{each['internal_api']} {each['architecture']}" for each in threadpool_info() if each["user_api"] == "blas"
+    }
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    torchs = f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{THREADS} cores, {(names or [provenance.maker()])[0]}, {torchs}, numpy {', '.join(sorted(blas))}"
 
 
 def main(size: Size) -> None:
-    splits = {name: array[: size.examples] for name, array in make.splits(42, 10, 1042)[0].items()}
-    print(f"{THREADS} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-    print(f"{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
-    with workers() as executor:
-        list(executor.map(abs, range(THREADS)))  # starts the workers before torch starts threads here
-        training_rows(splits, executor, size)
-        scaling_rows(splits, executor, size)
-        hessian_rows(splits, executor, size)
-        penalty_rows(executor, size)
-        peer_rows(splits, executor, size)
-        if isinstance(executor, Processes):
-            accelerator.rows(splits, executor, size.on_gpu, size.epochs, min(size.repeats, 3))
-    start_up_rows(size)
-    if size.parts:
-        parts.main()
+    data = {name: array[: size.examples] for name, array in mnist1d.splits(42, 10, 1042)[0].items()}
+    print(f"{head()}\n{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
+    with workers.executor(workers.n_workers()) as (pool, n):
+        list(pool.map(abs, range(n)))  # starts the workers before torch starts threads here
+        session = work.Session("bench", 0, pool, n, None)
+        session.bar.close()
+        training_rows(data, session, size)
+        hessian_rows(data, session, size)
+        penalty_rows(pool, size)
+        gpu_rows(data, session, size)
+        peer_rows(data, session, size)
+    start_rows(size)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from torch import Tensor, from_numpy
 
-from svvr.core.files import Arrays
-from svvr.learn import model
+from svvr.records import Arrays
+from svvr.training import model
 
 FORMS = {"jax.vmap": (0.0,), "jax.lax.map": (0.0, 0.3), "jax.shard_map": (0.0, 0.3)}  # strengths that each is for
 jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
@@ -84,7 +84,10 @@ def program(form: str, n_devices: int, lr: float, strength: float, batch_size: i
 def train(
     form: str, data: Arrays, initial: Tensor, orders: Tensor, lr: float, strength: float, batch_size: int = 128
 ) -> Tensor:
-    """Train K networks, in one of the FORMS; all else as in `benchmarks.peer_func.train`."""
+    """Train networks from `initial` (K, P) in `orders` (K, epochs, N), in one of FORMS; return their validation losses.
+
+    (K, epochs); `data` holds the train and validation splits.
+    """
     layers = [(W.mT.numpy(), b.numpy()) for W, b in model.layers(initial, (40, 128, 128, 10))]
     n_devices = math.gcd(len(initial), jax.device_count())  # each takes as many runs
     function, whole, runs = program(form, n_devices, lr, strength, batch_size)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from svvr.core.files import Arrays
+from svvr.records import Arrays
 
 
 def penalty_gradient(W: torch.Tensor) -> torch.Tensor:
