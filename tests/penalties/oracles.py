@@ -15,19 +15,15 @@ def with_singular_values(s: Tensor, m: int, n: int) -> Tensor:
     return ((U * s[:, None, :]) @ Vh).float()
 
 
-def variance(W: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the variance of the singular values and its gradient, by autograd through a decomposition."""
-    with torch.enable_grad():
-        leaf = W.double().detach().requires_grad_()
-        value = torch.linalg.svdvals(leaf).var(-1)
-        (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    return value.detach(), gradient
-
-
-def exact_polar_factor(W: Tensor) -> Tensor:
-    """Return the polar factor of W (..., m, n) in float64, by a decomposition."""
+def polar_factor(W: Tensor) -> Tensor:
+    """Return U Vh of W (..., m, n) in float64."""
     U, _, Vh = torch.linalg.svd(W.double(), full_matrices=False)
     return U @ Vh
+
+
+def deviation(W: Tensor) -> Tensor:
+    """Return W - mean(s) U Vh of W (..., m, n) in float64."""
+    return W.double() - torch.linalg.svdvals(W.double()).mean(-1)[..., None, None] * polar_factor(W)
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:

@@ -1,106 +1,144 @@
-"""Each penalty against its formula in singular values; the loader; mistakes in a user's file; weights that diverge."""
+"""Each penalty against its formula, and its gradient against difference quotients and autograd in float64."""
 
 import importlib
+import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
 
-from svvr.core.files import Arrays
-from svvr.core.params import penalty_names
-from svvr.learn import penalty
-from svvr.learn.spec import Run
-from svvr.learn.train import train
-from svvr.penalties import sv_variation
-from tests.penalties.oracles import matrices
+from svvr import penalties
+from svvr.penalties import Layer
+from svvr.training import model
+from svvr.training.penalty import check, gradient, load, values
+from tests.penalties.oracles import matrices, relative_error
 
-Values = npt.NDArray[np.float64]
-ORACLES: dict[str, Callable[[Values], Values]] = {
-    "none": lambda s: 0 * s.sum(-1),
-    "l2": lambda s: (s**2).sum(-1) / 2,
-    "spectral_norm": lambda s: s.max(-1) ** 2 / 2,
-    "orthogonality": lambda s: ((s**2 - 1) ** 2).sum(-1),
-    "condition_number": lambda s: s.max(-1) ** 2 / 2 - (s**2).mean(-1) / 2,
-    "sv_variance": lambda s: s.var(-1, ddof=1),
-    "sv_variation": lambda s: s.var(-1) / s.mean(-1) ** 2,
-    "sv_variance_scaled": lambda s: ((s - s.mean(-1, keepdims=True)) ** 2).sum(-1) / 2,
+HIDDEN, HEAD = Layer(0, 3), Layer(2, 3)
+# of the singular values (k,)
+FORMULAS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda s: 0 * s.sum(),
+    "l2": lambda s: (s**2).sum() / 2,
+    "spectral_norm": lambda s: s.max() ** 2 / 2,
+    "orthogonality": lambda s: ((s**2 - 1) ** 2).sum(),
+    "condition_number": lambda s: s.max() ** 2 / 2 - (s**2).mean() / 2,
+    "log_det": lambda s: ((s**2).sum() - (s**2 + 1e-6).log().sum() - len(s)) / 2,
+    "sv_variance": lambda s: ((s - s.mean()) ** 2).sum() / (len(s) - 1),
+    "sv_variance_hidden": lambda s: ((s - s.mean()) ** 2).sum() / (len(s) - 1),
+    "sv_variation": lambda s: ((s - s.mean()) ** 2).mean() / s.mean() ** 2,
 }
-ELSEWHERE = ("sv_variance_hidden", "activation_decorrelation", "jacobian")  # test_networks.py has their oracles
-PENALTIES = [name for name in ORACLES if name != "none"]
-RUN = Run(seed=1, lr=0.01, strength=0.05, hidden=(8, 7), epochs=3, batch_size=32)
+SIZES = (5, 7, 6, 3)
 
 
-def test_each_penalty_that_params_may_name_has_an_oracle() -> None:
-    own = {
-        path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")
-    }  # as `make new` writes them
-    known = {*ORACLES, *ELSEWHERE}
-    assert known <= set(penalty_names()) <= known | own  # helpers, a folder, is none
+def decorrelation(net: nn.Sequential, x: Tensor) -> Tensor:
+    total = torch.zeros((), dtype=x.dtype)
+    for module in net:
+        x = module(x)
+        if isinstance(module, nn.ReLU):
+            C = torch.cov(x.T, correction=0)
+            total = total + (C.square().sum() - C.diagonal().square().sum()) / 2
+    return total
 
 
-@pytest.mark.parametrize("name", ORACLES)
-@pytest.mark.parametrize("shape", [(4, 6), (2, 6, 4), (2, 3, 5, 5)])
-def test_each_penalty_is_its_formula_in_singular_values(name: str, shape: tuple[int, ...]) -> None:
-    W = matrices(*shape)
-    module = importlib.import_module(f"svvr.penalties.{name}")
-    expected = ORACLES[name](np.linalg.svd(W.numpy(), compute_uv=False))
-    np.testing.assert_allclose(module.penalty(W).numpy(), expected, rtol=1e-10)
-    assert module.penalty(W.float()).dtype == torch.float32
+def jacobian_norm(net: nn.Sequential, x: Tensor) -> Tensor:
+    each = [torch.autograd.functional.jacobian(net, row, create_graph=True) for row in x]
+    return torch.stack([J.square().sum() for J in each]).mean() / 2
 
 
-@pytest.mark.parametrize("name", ORACLES)
-def test_each_penalty_s_gradient_is_a_difference_quotient(name: str) -> None:
-    W, direction, h = matrices(3, 4, 5), matrices(3, 4, 5, seed=1), 1e-6
-    module = importlib.import_module(f"svvr.penalties.{name}")
-    slope = (penalty.gradient(name)(W) * direction).sum((-2, -1))
-    quotient = (module.penalty(W + h * direction) - module.penalty(W - h * direction)) / (2 * h)
-    torch.testing.assert_close(slope, quotient, rtol=1e-6, atol=1e-7)
+NETWORK_ORACLES = {"activation_decorrelation": decorrelation, "jacobian": jacobian_norm}
+NAMES = sorted(path.stem for path in Path(penalties.__path__[0]).glob("[!_]*.py"))
 
 
-@pytest.mark.parametrize("name", ["condition_number", "sv_variation"])
-def test_a_single_singular_value_is_refused_where_it_means_nothing(name: str) -> None:
-    module = importlib.import_module(f"svvr.penalties.{name}")
-    with pytest.raises(ValueError, match=rf"weights of {name}: got shape \(3, 1\), expected m, n >= 2"):
-        module.penalty(torch.ones(3, 1))
-    assert module.penalty(torch.eye(4)[None]).item() == pytest.approx(0, abs=1e-6)
+def given(name: str, layer: Layer = HIDDEN) -> dict[str, Any]:
+    """Return the arguments after W."""
+    return {"layer": layer} if load(name).of_layer else {}
 
 
-def test_the_scale_free_penalty_is_free_of_scale() -> None:
-    W = matrices(3, 4, 5)
-    torch.testing.assert_close(sv_variation.penalty(7 * W), sv_variation.penalty(W))
+def test_every_penalty_has_an_oracle() -> None:
+    assert {*FORMULAS, *NETWORK_ORACLES} == set(NAMES)
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_each_penalty_trains(name: str, tiny_data: Arrays) -> None:
-    (result,) = train([replace(RUN, penalty=name)], tiny_data)
-    (plain,) = train([replace(RUN, strength=0.0)], tiny_data)
-    assert result.complete and not np.array_equal(result.weights, plain.weights)
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5)])
+def test_a_penalty_of_matrices_is_its_formula_and_its_gradient_a_difference_quotient(
+    name: str, shape: tuple[int, int]
+) -> None:
+    W, direction, h = matrices(*shape), matrices(*shape, seed=1), 1e-6
+    penalty = importlib.import_module(f"svvr.penalties.{name}").penalty
+    torch.testing.assert_close(penalty(W, **given(name)), FORMULAS[name](torch.linalg.svdvals(W)))
+    assert penalty(W.float(), **given(name)).dtype == torch.float32
+    ends = [FORMULAS[name](torch.linalg.svdvals(W + sign * h * direction)) for sign in (1, -1)]
+    found = grad(penalty)(W, **given(name))
+    torch.testing.assert_close((found * direction).sum(), (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    "name,shape",
-    [
-        *[("sv_variance", shape) for shape in [(4, 4), (24, 24), (140, 140), (40, 24), (24, 40)]],
-        *[(name, (24, 40)) for name in PENALTIES if name != "sv_variance"],
-    ],
-)
-def test_a_matrix_that_has_diverged_leaves_its_neighbours_alone(name: str, shape: tuple[int, int]) -> None:
-    W = matrices(5, *shape).float()
-    good = penalty.gradient(name)(W)
-    W[1, 2, 2], W[2, 2, 2], W[3, 2, 2] = float("nan"), float("inf"), 1e30
-    gradient = penalty.gradient(name)(W)
-    assert torch.equal(gradient[[0, 4]], good[[0, 4]])
-    assert gradient[[1, 2]].isnan().all()
+@pytest.mark.parametrize("name", [name for name in FORMULAS if load(name).closed_form])
+@pytest.mark.parametrize("shape", [(3, 40, 128), (3, 128, 40), (3, 128, 128), (3, 10, 128), (3, 2, 2)])
+def test_a_closed_form_is_autograd_s_and_exact_enough_in_float32(name: str, shape: tuple[int, ...]) -> None:
+    W, module = matrices(*shape) / shape[2] ** 0.5, importlib.import_module(f"svvr.penalties.{name}")
+    more = given(name)
+    derived = vmap(grad(lambda W: module.penalty(W, **more)))
+    torch.testing.assert_close(module.gradient(W, **more), derived(W), rtol=1e-7, atol=1e-9)
+    found = module.gradient(W.float(), **more)
+    assert found.dtype == torch.float32 and relative_error(found, derived(W.float().double())) < 1e-4
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_a_diverging_run_ends_as_failed_and_leaves_its_neighbours_alone(name: str, tiny_data: Arrays) -> None:
-    run = replace(RUN, penalty=name)
-    calm, *wild = train([run, *(replace(run, lr=lr) for lr in (1e8, 1e20, 1e30))], tiny_data)
-    (alone,) = train([run], tiny_data)
-    assert calm.complete and not any(result.complete for result in wild[1:])  # 1e8 may still end with finite losses
-    assert np.array_equal(alone.weights, calm.weights)
+def test_log_det_with_an_eps_of_each_matrix() -> None:
+    module, W, eps = importlib.import_module("svvr.penalties.log_det"), matrices(3, 6, 4), torch.tensor([0.1, 1.0, 2.0])
+    expected = vmap(grad(module.penalty))(W, eps)
+    torch.testing.assert_close(module.gradient(W, eps[:, None, None]), expected)
+    assert torch.isfinite(module.gradient(torch.zeros(2, 5, 3))).all()
+
+
+def test_the_hidden_variance_leaves_the_head_free() -> None:
+    module, W = importlib.import_module("svvr.penalties.sv_variance_hidden"), matrices(2, 6, 5)
+    assert module.penalty(W[0], HEAD) == 0 and (module.gradient(W, HEAD) == 0).all()
+
+
+def stack(k: int, sizes: tuple[int, ...]) -> model.Stack:
+    return model.copy(torch.stack([model.initial_weights(sizes, seed) for seed in range(k)]), sizes)
+
+
+def batches(k: int, sizes: tuple[int, ...], n: int) -> tuple[Tensor, Tensor]:
+    return matrices(k, n, sizes[0]).float(), torch.arange(n).remainder(sizes[-1]).repeat(k, 1)
+
+
+def added(name: str, models: model.Stack, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the penalty's gradient at K networks, (K, P)."""
+    total = model.copy(torch.zeros_like(models.flat), models.sizes)
+    gradient(name, models.sizes, {}, {})(models, batch, torch.ones(len(models.flat)), total)
+    return total.flat
+
+
+@pytest.mark.parametrize("name", NETWORK_ORACLES)
+def test_a_penalty_of_networks_is_that_of_a_plain_model(name: str) -> None:
+    models, (x, y) = model.copy(2 * stack(3, SIZES).flat, SIZES), batches(3, SIZES, 11)
+    found = added(name, models, (x, y))
+    for k in range(3):
+        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
+        with torch.no_grad():
+            for layer, weight, bias in zip(layers, models.weights, models.biases, strict=True):
+                layer.weight.copy_(weight[k])
+                layer.bias.copy_(bias[k])
+        net = nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1]).double()
+        value = NETWORK_ORACLES[name](net, x[k].double())
+        batch = x[k].numpy(), y[k].numpy()
+        assert values(name, SIZES, models.flat[k : k + 1].numpy(), *batch, {}, {}) == pytest.approx(value.item())
+        parts = torch.autograd.grad(value, list(net.parameters()), materialize_grads=True)
+        expected = torch.cat([part.flatten() for part in parts]).float()
+        torch.testing.assert_close(found[k], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sizes", [(40, 128, 128, 10), (6, 12, 9, 3)])
+def test_a_network_has_the_same_bytes_alone_and_in_a_stack(name: str, sizes: tuple[int, ...]) -> None:
+    assert check(name, sizes, (), ())  # so it is computed in a stack, not one by one
+    for n in (128, 32):
+        models, (x, y) = stack(5, sizes), batches(5, sizes, n)
+        found = added(name, models, (x, y))
+        for k in range(5):
+            alone = model.copy(models.flat[k : k + 1], sizes)
+            assert torch.equal(added(name, alone, (x[k : k + 1], y[k : k + 1]))[0], found[k])

@@ -1,0 +1,205 @@
+"""The whole pipeline on tiny params, through dvc itself: what runs, what is written, what a change runs again."""
+
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.pipeline.copies import ALL, ARMS, OF_ARM, ROOT, Copy
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    copy = Copy(tmp_path_factory.mktemp("copy"))
+    assert copy.repro() == ALL
+    copy.commit()
+    return copy
+
+
+@pytest.fixture
+def copy(finished: Copy) -> Any:
+    before = json.dumps(finished.params)
+    yield finished
+    finished.params = json.loads(before)
+    finished.run("git", "checkout", "-q", "--", ".")
+    finished.run("git", "clean", "-qfd", "--", "metrics", "src")
+
+
+def rows(copy: Copy, name: str) -> pd.DataFrame:
+    return pd.read_json(copy.folder / "metrics" / f"{name}.json", precise_float=True)
+
+
+def test_the_first_run_writes_every_record_and_figure(copy: Copy) -> None:
+    sizes = {"tune": 9, "train": 6, "budget": 24, "diagnose": 3}
+    assert {(kind, arm): len(rows(copy, f"{kind}/{arm}")) for kind in sizes for arm in ARMS} == {
+        (kind, arm): n for kind, n in sizes.items() for arm in ARMS
+    }
+    starts = [rows(copy, f"train/{arm}").set_index(["study", "seed"])["initial_weights"] for arm in ARMS]
+    assert starts[0].equals(starts[1])
+    designs = [rows(copy, f"budget/{arm}")[["replicate", "point", "seed", "lr"]] for arm in ARMS]
+    assert designs[0].equals(designs[1])
+    seeds = [set(frame["seed"]) for frame in (designs[0], rows(copy, "train/baseline"), rows(copy, "tune/baseline"))]
+    assert len(set.union(*seeds)) == sum(map(len, seeds))
+    replicated = rows(copy, "replicate").groupby("row")
+    weights = replicated["initial_weights"].agg(list)
+    assert weights["baseline"] == weights["regularized_fresh"] != weights["regularized_continued"]
+    first = replicated["validation_loss_curve"].agg(lambda curves: max(curve[0] for curve in curves))
+    assert first["regularized_continued"] < first["regularized_fresh"]  # it starts from trained weights
+    assert set(rows(copy, "activity")["arm"]) == {"regularized"}
+    assert set(rows(copy, "dose_response")["strength"]) == {0, 0.1}
+    assert len(list((copy.folder / "plots").glob("*.png"))) == 9
+
+
+def test_the_answer_and_the_metrics_are_short(copy: Copy) -> None:
+    answer = copy.run("python", "-m", "tools.answer", PYTHONPATH="src")
+    assert "regularized" in answer.splitlines()[0] and max(map(len, answer.splitlines())) <= 200
+    (command,) = set(re.findall(r"dvc metrics show[^`\n]*", (ROOT / "README.md").read_text()))
+    shown = copy.run(*command.split())
+    assert "regularized_vs_baseline" in shown and max(map(len, shown.splitlines())) <= 120
+
+
+def test_going_back_is_cached_in_every_stage(copy: Copy) -> None:
+    assert copy.repro() == set()
+    before = copy.results()
+    copy.params["compare"]["margin"] = 0.02
+    copy.write_params()
+    assert copy.repro() == {"compare", "plot"}
+    assert copy.results() != before
+    copy.run("git", "checkout", "-q", "--", "params.yaml")
+    output = copy.run("dvc", "repro")
+    assert {"Stage 'compare' is cached", "Stage 'plot' is cached"} <= {
+        line.split(" - ")[0] for line in output.splitlines()
+    }
+    assert copy.results() == before and not copy.run("git", "status", "--short")
+    stages = [f"{stage}@baseline" for stage in OF_ARM]
+    copy.params["training"]["epochs"] = 3
+    copy.write_params()
+    assert copy.repro("-s", *stages) == set(stages)
+    copy.run("git", "checkout", "-q", "--", "params.yaml")
+    output = copy.run("dvc", "repro")
+    assert all(f"Stage '{stage}' is cached - skipping run" in output for stage in stages)
+    assert copy.results() == before and not copy.run("git", "status", "--short")
+
+
+GATHER = {"activity", "compare", "plot"}
+OF_REGULARIZED = {f"{stage}@regularized" for stage in OF_ARM}
+TRAINED = {f"{stage}@{arm}" for stage in ("tune", "train", "budget") for arm in ARMS}
+
+
+# A change, what must run again, and what may: what follows a stage runs only if its output changes
+CHANGES: list[tuple[Any, set[str], set[str]]] = [
+    ({"compare": {"margin": 0.02}}, {"compare", "plot"}, set()),
+    ({"compare": {"boundary": 0.3}}, {"compare"}, {"plot"}),
+    ("src/svvr/report/search.py", {"plot"}, set()),
+    (
+        {"arms": {"regularized": {"tune": ["lr", "strength", "weight_decay"]}}},
+        TRAINED & OF_REGULARIZED,
+        OF_REGULARIZED | GATHER | {"prepare"},
+    ),
+    ({"penalties": {"sv_variance": {"strength": {"high": 5.0}}}}, TRAINED, ALL - {"dose_response", "replicate"}),
+    ("src/svvr/penalties/none.py", {"tune@baseline", "budget@baseline", "replicate"}, ALL - OF_REGULARIZED),
+    ({"training": {"epochs": 3}}, TRAINED | {"dose_response"}, ALL - {"prepare", "replicate"}),
+    ({"final": {"seeds": 3}}, {"train@baseline", "train@regularized"}, ALL - {"prepare", *TRAINED}),
+    ({"replicate": {"seeds": 3}}, {"replicate"}, {"plot"}),
+    ({"diagnose": {"tolerance": 0.01}}, {"diagnose@baseline", "dose_response"}, {"diagnose@regularized", *GATHER}),
+]
+DRY = """
+import json, logging, subprocess, sys
+from pathlib import Path
+from dvc.repo import Repo
+
+found = []
+for name, content in json.load(sys.stdin):
+    Path(name).write_text(content)
+    found.append([stage.addressing for stage in Repo().reproduce(dry=True)])
+    subprocess.run(["git", "checkout", "-q", "--", name], check=True)
+print(json.dumps(found))
+"""
+
+
+def test_what_a_change_runs_again(copy: Copy) -> None:
+    edits = []
+    for change, _, _ in CHANGES:
+        params = json.loads(json.dumps(copy.params))
+        if isinstance(change, str):
+            edits.append((change, (copy.folder / change).read_text() + "\nX = 1\n"))
+        else:
+            merge(params, change)
+            edits.append(("params.yaml", yaml.safe_dump(params, sort_keys=False)))
+    output = copy.run("python", "-c", DRY, stdin=json.dumps(edits)).splitlines()[-1]
+    for (change, must, may), ran in zip(CHANGES, map(set, json.loads(output)), strict=True):
+        assert must <= ran <= must | may, (change, ran - must - may, must - ran)
+
+
+def merge(params: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        if isinstance(value, dict):
+            merge(params[key], value)
+        else:
+            params[key] = value
+
+
+def test_a_comment_in_a_penalty_trains_nothing_anew(copy: Copy) -> None:
+    path, kept = copy.folder / "src/svvr/penalties/sv_variance.py", set(copy.folder.glob(".cache/svvr/*/*"))
+    before = copy.results()
+    path.write_text(path.read_text() + "\n# a comment\n")
+    assert copy.repro("-s", "tune@regularized") == {"tune@regularized"}
+    assert set(copy.folder.glob(".cache/svvr/*/*")) == kept and copy.results() == before
+
+
+def test_the_guide_to_one_s_own_regularizer(copy: Copy) -> None:
+    """Follow the README literally: the new arm runs alone; removed again, it is left out."""
+    guide = (ROOT / "README.md").read_text().partition("## Your own regularizer")[2]
+    (name,) = set(re.findall(r"src/svvr/penalties/([a-z_]+)\.py", guide.partition("```")[0]))
+    code, arm = (textwrap.dedent(block) for block in re.findall(r"(?s)```(?:python|yaml)\n(.*?)```", guide)[:2])
+    (copy.folder / f"src/svvr/penalties/{name}.py").write_text(code)
+    copy.params["arms"] |= yaml.safe_load(arm)
+    copy.write_params()
+    assert copy.repro("compare") == {*(f"{stage}@{name}" for stage in OF_ARM), "prepare", "activity", "compare"}
+    summary = json.loads((copy.folder / "metrics/summary.json").read_text())
+    assert (name, "baseline") in {(row["arm"], row["reference"]) for row in summary["contrasts"]}
+    del copy.params["arms"][name]
+    copy.write_params()
+    output = copy.stage("compare")
+    (command,) = re.findall(rf"{name} is no arm in params\.yaml; .*: (rm .*)\n", output)
+    copy.run("sh", "-c", command)
+    assert name not in (copy.folder / "metrics/summary.json").read_text()
+
+
+def test_one_arm_and_no_contrasts(copy: Copy) -> None:
+    copy.params["arms"] = {"baseline": copy.params["arms"]["baseline"]}
+    copy.params["compare"]["contrasts"] = []
+    copy.write_params()
+    for name in ("activity", "compare", "plot"):
+        copy.stage(name)
+    assert json.loads((copy.folder / "metrics/verdicts.json").read_text()) == {}
+    assert "no arm has a reference" in copy.run("python", "-m", "tools.answer", PYTHONPATH="src")
+
+
+def test_experiments_change_a_shared_range(copy: Copy) -> None:
+    key = "penalties.sv_variance.strength.high"
+    copy.run("dvc", "exp", "run", "-q", "-S", f"{key}=1", "-S", "tuning.space.lr.low=1e-5", "-s", "tune@regularized")
+    assert rows(copy, "tune/regularized")["strength"].max() <= 1
+    assert key in copy.run("dvc", "params", "diff")
+
+
+def test_dvc_finds_the_environment_itself(copy: Copy) -> None:
+    (copy.folder / ".venv").symlink_to(Path(sys.prefix))
+    dvc = str(Path(sys.executable).parent / "dvc")
+    assert "Running stage 'compare'" in copy.run(dvc, "repro", "-f", "-s", "compare", PATH="/usr/bin:/bin")
+
+
+def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, tmp_path: Path) -> None:
+    copy.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Copy.__new__(Copy)
+    clone.folder = tmp_path / "clone"
+    assert clone.repro("--allow-missing") == set()
+    assert "regularized_vs_baseline" in clone.run("dvc", "metrics", "show", "metrics/verdicts.json")

@@ -1,0 +1,124 @@
+"""The documents: their numbers are those of the results, and what they name exists."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tools import readme
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WORDS = {"README": 1100, "CONTRIBUTING": 300, "protocol": 1800, "penalties": 600, "running": 800, "results": 900}
+SOURCES = ("params.yaml", "README.md", "tools/results.md.j2", "benchmarks/result.txt")
+RECORDS = ("metrics/summary.json", "metrics/dose_response.json", "metrics/replicate.json")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a folder with what the documents are made from."""
+    for name in SOURCES + RECORDS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_the_committed_documents_have_the_committed_results() -> None:
+    for path, content in readme.documents(ROOT).items():
+        assert path.read_text() == content, f"{path.name}: run make readme"
+
+
+def test_contrasts_without_a_verdict_or_other_settings_are_said_too(copy: Path) -> None:
+    summary: dict[str, Any] = json.loads((copy / RECORDS[0]).read_text())
+    unknown = {"effect_percent": None, "ci_low": None, "ci_high": None, "reason": "a run failed"}
+    for row in summary["contrasts"] + summary["budget_verdicts"]:
+        row |= unknown | {"verdict": "no verdict", "flags": []}
+    (copy / RECORDS[0]).write_text(json.dumps(summary | {"hypothesis": "no verdict"}))
+    page, results = readme.documents(copy).values()
+    assert "**There is no verdict on the hypothesis.**" in page
+    n = len(summary["contrasts"]) // 4
+    assert page.count("| no verdict (a run failed)") == n and results.count("unknown, no verdict") >= 6 * n
+    change(copy / "params.yaml", "baseline: {lr: 0.0042}", "baseline: {lr: 0.005}")  # not what was published
+    assert "published regularized" not in list(readme.documents(copy).values())[1]
+    summary |= {"contrasts": [], "budget_verdicts": []}
+    (copy / RECORDS[0]).write_text(json.dumps(summary))
+    assert all("None." in content for content in readme.documents(copy).values())
+
+
+@pytest.mark.parametrize(
+    "losses,said",
+    [((1.05, 1.41), "the continued runs alone"), ((1.40, 1.05), "the fresh runs alone"), ((1.0, 1.0), "do not tell")],
+)
+def test_where_the_published_run_started_is_read_from_the_ranges(
+    copy: Path, losses: tuple[float, float], said: str
+) -> None:
+    rows = json.loads((copy / RECORDS[2]).read_text())
+    for row in rows:
+        if row["row"] != "baseline":
+            spread = 0.01 if row["seed"] == rows[0]["seed"] else -0.02
+            row["validation_loss_curve"][-1] = losses[row["row"] == "regularized_continued"] + spread
+    (copy / RECORDS[2]).write_text(json.dumps(rows))
+    assert said in readme.documents(copy)[copy / "docs/results.md"]
+
+
+def test_a_missing_comment_is_refused_and_the_rest_of_a_document_kept() -> None:
+    document = "a\n<!-- result:x -->\nold\n<!-- /result -->\nb\n<!-- result:y -->\n<!-- /result -->\n"
+    assert readme.fill(document, "x", r"\1 new") == document.replace("old", r"\1 new")
+    with pytest.raises(ValueError, match="got 0 blocks result:z, expected one"):
+        readme.fill(document, "z", "")
+
+
+def test_speed_reads_the_rows_of_runs_alone() -> None:
+    timed = "baseline run of 20 epochs, 48 asked for   260.97   85.00   3.1  3.0 to 3.2"
+    frame = readme.speed(f"2 cores\n{timed}\npeer by jax  1.0  2.0  0.5  0.4 to 0.6")
+    assert frame.to_numpy().tolist() == [["baseline run of 20 epochs, 48 asked for", "260.97", "85.00", "3.1"]]
+
+
+def test_doses_show_every_strength_of_every_setting() -> None:
+    rows = [
+        (lr, 0.4, quantity, strength, 1.0 + strength, 0.9 + strength, 1.1 + strength)
+        for lr in (0.002, 0.008)
+        for quantity in ("test_loss", "conditioning", "smoothness")
+        for strength in (0.0, 0.3)
+    ]
+    frame = pd.DataFrame(rows, columns=["lr", "weight_decay", "quantity", "strength", "mean", "ci_low", "ci_high"])
+    table = readme.doses(frame)
+    assert list(table) == ["strength"] + [
+        f"{name}, lr {lr}, decay 0.4" for lr in (0.002, 0.008) for name in ("loss", "ln κ")
+    ]
+    assert table.iloc[1].tolist() == ["0.3", "1.300 ± 0.100", "1.30", "1.300 ± 0.100", "1.30"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_a_document_is_short_and_its_links_lead_somewhere(path: Path) -> None:
+    content = path.read_text()
+    assert len(content.split()) <= WORDS[path.stem]
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#?([^)]*)\)", content):
+        target = path.parent / link if link else path
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_the_commands_settings_and_files_that_a_document_names_exist(path: Path) -> None:
+    content = path.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", content, re.MULTILINE)) <= targets
+    sources = "".join(source.read_text() for source in (ROOT / "src/svvr").rglob("*.py"))
+    assert all(name in sources for name in re.findall(r"SVVR_[A-Z]+", content))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, key in re.findall(r"`([a-z_]+)\.(?!json)([a-z_]+)`", content):
+        assert section not in params or key in params[section], f"{section}.{key}"
+    for name in re.findall(r"`((?:src|stages|tools|tests|docs|metrics|plots|benchmarks)/[\w./]+)`", content):
+        assert re.search("NAME|ARM|nuclear|verdicts", name) or (ROOT / name).exists(), name
