@@ -33,7 +33,7 @@ verify: venv  ## recompute everything in a temporary clone and compare the metri
 check: lint  ## lint, types, fast tests
 	python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
 test: lint  ## lint, types, all tests
-	python -m pytest --numprocesses 2 --dist worksteal --durations 10
+	python -m pytest --numprocesses 2 --dist loadfile --durations 10
 lint: venv
 	ruff check . && ruff format --check . && mypy
 readme: venv  ## write the results into README.md and docs/results.md

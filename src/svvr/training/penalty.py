@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import os
 import pickle
 import sys
 import threading
@@ -92,11 +93,12 @@ def load(name: str) -> Penalty:
     return Penalty(name, line, function, closed_form, of_network, of_layer, own)
 
 
-_opened: dict[int, list[str]] = {}  # thread -> files that a watched penalty has opened
+_opened: dict[int, list[str]] = {}  # thread -> files that a watched penalty reads
 
 
 def _watch(event: str, given: tuple[Any, ...]) -> None:
-    if event == "open" and isinstance(given[0], str) and (own := _opened.get(threading.get_ident())) is not None:
+    own = _opened.get(threading.get_ident()) if event == "open" else None
+    if own is not None and isinstance(given[0], str) and not given[2] & (os.O_CREAT | os.O_WRONLY):
         own.append(given[0])
 
 
