@@ -169,7 +169,7 @@ class _Loader(yaml.SafeLoader):
         ("null", r"|~|null|Null|NULL"),
         ("bool", r"true|True|TRUE|false|False|FALSE"),
         ("int", r"[-+]?(0|[1-9][0-9]*)"),
-        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
     )
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
@@ -178,19 +178,19 @@ class _Loader(yaml.SafeLoader):
             name = next((name for name, pattern in self.core if re.fullmatch(pattern, node.value)), "str")
             if node.tag.rpartition(":")[2] != name:
                 expected = "what all YAML readers read alike; quote text, write numbers plainly"
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"got {node.value}, expected {expected}", node.start_mark
-                )
+                raise _refusal(node, f"got {node.value}, expected {expected}")
         return super().construct_object(node, deep)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, _ in node.value:
             if keys.count(key.value) > 1 and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"got the key {key.value} twice, expected each once", key.start_mark
-                )
+                raise _refusal(key, f"got the key {key.value} twice, expected each once")
         return super().construct_mapping(node, deep)
+
+
+def _refusal(node: yaml.Node, text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, node.start_mark)
 
 
 _Loader.add_implicit_resolver(

@@ -94,15 +94,9 @@ def row(device: str, workers: int) -> Row:
     """Describe this machine for the record of results."""
     import torch
 
-    versions = {"optuna": importlib.metadata.version("optuna")}
+    own = {"python": system.python_version(), "optuna": importlib.metadata.version("optuna"), "workers": workers}
     gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
-    return {
-        "python": system.python_version(),
-        **platform(),
-        **versions,
-        "machine": system.machine(),
-        "workers": workers,
-    } | gpu
+    return {**platform(), **own, "machine": system.machine(), **gpu}
 
 
 def hashes(paths: Iterable[Path]) -> dict[Path, str]:
