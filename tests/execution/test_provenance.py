@@ -43,3 +43,14 @@ def test_code_is_what_it_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(code(*edit) == code("", "") for edit in same)
     others = [("x + 1", "x + 2"), ("N = 1", "N = 1.0"), ("N = 1", "N = 1; from own import other")]
     assert len({*map(str, (code(*edit) for edit in others)), str(code("", ""))}) == 4
+
+
+def test_a_penalty_that_imports_another_one_s_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    provenance.refuse_unknown("sv_variance")
+    monkeypatch.setattr(
+        provenance, "code", lambda modules: {"svvr/penalties/mine.py": "", "svvr/penalties/base.py": ""}
+    )
+    with pytest.raises(
+        ValueError, match=r"mine\.py: got an import of svvr/penalties/base\.py, expected svvr.penalties"
+    ):
+        provenance.refuse_unknown("mine")

@@ -106,3 +106,12 @@ def test_signals_and_the_parent_s_death_end_stage_and_workers(script: Path, numb
     _, said = shell.communicate(timeout=20)  # until the last worker, which holds them too, is gone
     stopped = f"tune@baseline: stopped by SIG{'TERM' if to_parent else number}; finished runs are kept, go on with `dvc"
     assert len(said.splitlines()) == 1 and said.startswith(stopped if to_parent or number != "KILL" else "bash: ")
+
+
+def test_failed_and_unmeasured_runs_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = {"state": "failed", "lr": 0.1, "strength": 3.0, "weight_decay": 0.0, "reason": "the run failed"}
+    stage.report("tune@a", [{"state": "complete"}, failed, failed, {"study": 1, "seed": 7, "reason": "dead"}])
+    assert capsys.readouterr().out.splitlines() == [
+        "tune@a: 2 of 4 runs failed: a loss or gradient was not finite, first at lr 0.1, strength 3, weight_decay 0",
+        "tune@a: study 1, seed 7: not measured, dead",
+    ]

@@ -67,12 +67,16 @@ def test_the_answer_and_the_metrics_are_short(copy: Copy) -> None:
 
 
 def test_going_back_after_an_edit_or_an_experiment_is_cached_in_every_stage(copy: Copy) -> None:
+    for name in (".DS_Store", "loop.py~", "._loop.py", ".loop.py.swp"):  # of editors and systems
+        (copy.folder / "src/svvr/training" / name).touch()
+    (copy.folder / "src/svvr/penalties/.#l2.py").symlink_to("nowhere")
     assert copy.repro() == set()
     before = copy.results()
     copy.params["compare"]["margin"] = 0.02
     copy.write_params()
     assert copy.repro() == {"compare", "plot"}
     assert copy.results() != before
+    copy.run("git", "clean", "-qfd", "--", "src")
     copy.run("git", "checkout", "-q", "--", "params.yaml")
     output = copy.run("dvc", "repro")
     assert {"Stage 'compare' is cached", "Stage 'plot' is cached"} <= {
@@ -183,6 +187,19 @@ def test_one_arm_and_no_contrasts(copy: Copy) -> None:
         copy.stage(name)
     assert json.loads((copy.folder / "metrics/verdicts.json").read_text()) == {}
     assert "no arm has a reference" in copy.run("python", "-m", "tools.answer", PYTHONPATH="src")
+
+
+CHECK = """
+test, rows = records.read_npz("data/test.npz"), records.read_rows("metrics/train/regularized.json", "test_loss")
+loss = torch.nn.functional.cross_entropy(network(torch.tensor(test["x_test"])), torch.tensor(test["y_test"]))
+assert abs(loss.item() - rows["test_loss"].iloc[0]) < 1e-6 and regularized(loss, network, 0.1) > loss
+"""
+
+
+def test_the_snippets_of_the_docs_run_and_final_weights_have_the_recorded_test_loss(copy: Copy) -> None:
+    section = (ROOT / "docs/penalties.md").read_text().partition("## From Python")[2]
+    code = "\n".join(re.findall(r"(?s)```python\n(.*?)```", section)).replace("128", "8")
+    assert "tabular" in copy.run("python", "-c", code + CHECK, PYTHONPATH="src")
 
 
 def test_dvc_finds_the_environment_itself(copy: Copy) -> None:
