@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from svvr.records import ParamsError, read_yaml
 
-SHARED = ("lr", "weight_decay", "strength")  # hyperparameters that any arm may tune; a penalty may have more
+SHARED = ("lr", "weight_decay", "strength")  # what any arm may tune; the random design takes this order
 PENALTIES = Path(__file__).parent / "penalties"
 
 
