@@ -14,8 +14,8 @@ venv: .venv/.installed  ## make .venv with the exact packages of requirements.lo
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit("PYTHON: got %d.%d, expected 3.11 or newer" % v[:2])'
 	@echo "installing the packages of requirements.lock into .venv; this takes minutes" && rm -rf .venv && $(PYTHON) -m venv .venv
-	@.venv/bin/pip install -qq --disable-pip-version-check --no-compile -r requirements.lock
-	@.venv/bin/pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@sed /^#/d requirements.lock | xargs -P 2 -n 40 .venv/bin/pip install -qq --disable-pip-version-check --no-compile --no-deps  # two at once
+	@.venv/bin/pip install -qq --disable-pip-version-check --no-build-isolation -r requirements.lock --editable .
 	@.venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true  # all cores; else each process would do it
 	@touch $@
 repro: venv  ## run what is out of date, then print the answer

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.pipeline import warm
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("baseline", "regularized")
@@ -55,6 +58,18 @@ class Copy:
         self.run("git", "init", "-q")
         self.commit()
 
+    def warm(self) -> "subprocess.Popen[bytes]":
+        """Start what the copy's stages fork from, as its `.venv/bin/python`; it ends with its standard input."""
+        door, client = str(self.folder / ".venv/door"), self.folder / ".venv/bin/python"
+        client.parent.mkdir(parents=True)
+        client.write_text(warm.CLIENT.format(python=sys.executable, door=door))
+        client.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(door)
+            listening.listen()
+            files, command = [listening.fileno()], [sys.executable, warm.__file__, str(listening.fileno())]
+            return subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=files)
+
     def write_params(self) -> None:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False))
 
@@ -83,7 +98,8 @@ class Copy:
     def stage(self, name: str, status: int = 0, **environment: str) -> str:
         """Run a stage's script as dvc would."""
         script = f"stages/{name.partition('@')[0]}.py"
-        return self.run("python", script, status=status, PYTHONPATH="src", DVC_STAGE=f"dvc.yaml:{name}", **environment)
+        python = str(self.folder / ".venv/bin/python") if (self.folder / ".venv").exists() else "python"
+        return self.run(python, script, status=status, PYTHONPATH="src", DVC_STAGE=f"dvc.yaml:{name}", **environment)
 
     def repro(self, *arguments: str) -> set[str]:
         """Run `dvc repro` and return the stages that ran."""

@@ -73,7 +73,7 @@ def all_end(folder: Path) -> bool:
 def test_stages_killed_at_random_moments_resume_with_the_same_bytes(copy: Copy) -> None:
     before, draws, in_flight = copy.results(), random.Random(0), 0
     shutil.rmtree(copy.folder / ".cache/svvr")
-    for number in range(6):
+    for number in range(4):
         name = ("tune", "train")[number % 2]
         process = copy.start("python", f"stages/{name}.py", "regularized", PYTHONPATH="src")
         time.sleep(draws.uniform(1.5, 3.0))

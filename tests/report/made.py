@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from svvr.links import LINKS, MEASURED
-from svvr.report import budget, comparison, dose_response, forest, links, paired, replication, search, spectra, style
+from svvr.report import budget, comparison, dose_response, forest, links, paired, replication, search, spectra
 
 NAMES = ("baseline", "regularized", "weight_decay", "weight_decay_regularized", "regularized_decoupled")
 CONTRASTS = ("forest", "budget", "paired", "links")
@@ -160,9 +159,3 @@ def figure(name: str, n: int, failed: bool = False, summary: dict[str, Any] | No
     }
     of_summary = {"forest": forest.draw, "budget": budget.draw, "paired": paired.draw, "links": links.draw}
     return drawn[name]() if name in drawn else of_summary[name](record)
-
-
-def write(folder: Path) -> None:
-    """Write all figures of two arms."""
-    for name in FIGURES:
-        style.save(figure(name, 2), folder / f"{name}.png")
