@@ -21,7 +21,7 @@ def main(params: Params) -> None:
     losses = {arm: records.read_npz(f"data/weights/{arm}.npz", "test_losses")["test_losses"] for arm in arms}
     summary = contrasts.summarise(params, trials, runs, *others, losses)
     records.write_tables("metrics/summary.json", {"overall": text.overall(summary, params), **summary})
-    records.write_tables("metrics/verdicts.json", contrasts.answers(summary["contrasts"]))
+    records.write_tables("metrics/verdicts.json", text.brief(summary))
     records.write_bytes("metrics/tables/runs.csv", tables.csv(runs))
     records.write_bytes("metrics/tables/trials.csv", tables.csv(trials))
 

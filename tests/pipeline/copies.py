@@ -19,8 +19,9 @@ ARMS = ("baseline", "regularized")
 OF_ARM = ("tune", "train", "budget", "diagnose")
 SINGLE = {"prepare", "activity", "dose_response", "replicate", "compare", "plot"}
 ALL = SINGLE | {f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS}
-# Nothing of the process that runs the tests: neither a hook's repository nor make's flags
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "MAKE", "MFLAGS", "DVC_", "SVVR_"))}
+# Nothing of the process that runs the tests, such as a hook's repository, make's flags or a ban on bytecode
+NOT_OURS = ("GIT_", "MAKE", "MFLAGS", "DVC_", "SVVR_", "PYTHONDONT")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(NOT_OURS)}
 ENVIRONMENT |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
 ENVIRONMENT |= {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

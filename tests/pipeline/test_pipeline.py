@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def test_the_answer_and_the_metrics_are_short(copy: Copy) -> None:
     assert "regularized" in answer.splitlines()[0] and max(map(len, answer.splitlines())) <= 200
     (command,) = set(re.findall(r"dvc metrics show[^`\n]*", (ROOT / "README.md").read_text()))
     shown = copy.run(*command.split())
-    assert "regularized_vs_baseline" in shown and max(map(len, shown.splitlines())) <= 120
+    assert "regu-base" in shown and max(map(len, shown.splitlines())) <= 120
 
 
 def test_going_back_after_an_edit_or_an_experiment_is_cached(copy: Copy) -> None:
@@ -90,6 +91,9 @@ def test_going_back_after_an_edit_or_an_experiment_is_cached(copy: Copy) -> None
     copy.run("dvc", "exp", "run", "-q", "-S", f"{key}=1", "-S", "tuning.space.lr.low=1e-5", "-s", "tune@regularized")
     assert rows(copy, "tune/regularized")["strength"].max() <= 1 and copy.results() != before
     assert key in copy.run("dvc", "params", "diff")
+    (command,) = re.findall("dvc exp show[^#]*", (ROOT / "docs/running.md").read_text())
+    shown = copy.run(*shlex.split(command), COLUMNS="120")
+    assert "regu-base" in shown and key in shown and "metrics/" not in shown
     copy.run("git", "checkout", "-q", "--", "params.yaml")
     assert "Stage 'tune@regularized' is cached - skipping run" in copy.run("dvc", "repro", "-s", "tune@regularized")
     copy.run("git", "checkout", "-q", "--", "dvc.lock")
@@ -225,4 +229,4 @@ def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, 
     clone = Copy.__new__(Copy)
     clone.folder = tmp_path / "clone"
     assert clone.repro("--allow-missing") == set()
-    assert "regularized_vs_baseline" in clone.run("dvc", "metrics", "show", "metrics/verdicts.json")
+    assert "regu-base" in clone.run("dvc", "metrics", "show", "metrics/verdicts.json")

@@ -204,3 +204,12 @@ def test_contrast_table_has_a_row_a_contrast() -> None:
         ["weight_decay_regularized vs weight_decay", "+1.00% (-1.00 to +3.00)", "undecided (about 2 more studies)"],
         ["mine vs baseline", "unknown", "no verdict (a run failed)"],
     ]
+
+
+def test_dvc_s_tables_show_each_contrast_in_a_short_column() -> None:
+    rows = text.brief(made("better", "undecided", "no verdict"))
+    assert rows == {"regu-base": "-3.00 better", "wdr-wd": "+1.00 undecided", "mine-base": "? no verdict"}
+    assert list(text.brief(made("better", "worse", pairs=(FIRST, ("regu", "baseline"))))) == [
+        "regularized vs baseline",
+        "regu vs baseline",
+    ]

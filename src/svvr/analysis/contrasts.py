@@ -65,22 +65,13 @@ def hypothesis(contrasts: Sequence[Mapping[str, Any]], listed: Sequence[tuple[st
     `supported` if both are better, `not supported` if both are equal or worse, `no verdict` if either has none or there
     are fewer than two, else `undecided`.
     """
-    found = answers(contrasts)
-    verdicts = [found[f"{arm}_vs_{reference}"]["verdict"] for arm, reference in listed[:2]]
+    found = {(row["arm"], row["reference"], row["link"]): row["verdict"] for row in contrasts}
+    verdicts = [found[arm, reference, GENERALISATION.name] for arm, reference in listed[:2]]
     if len(verdicts) < 2 or "no verdict" in verdicts:
         return "no verdict"
     if set(verdicts) == {"better"}:
         return "supported"
     return "not supported" if set(verdicts) <= {"equal", "worse"} else "undecided"
-
-
-def answers(contrasts: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
-    """Return `ARM_vs_REFERENCE` -> effect on test loss in percent (`effect`) and `verdict`."""
-    return {
-        f"{row['arm']}_vs_{row['reference']}": {"effect": row["effect_percent"], "verdict": row["verdict"]}
-        for row in contrasts
-        if row["link"] == GENERALISATION.name
-    }
 
 
 def compare(params: Params, link: Link, pairs: pd.DataFrame) -> Row:

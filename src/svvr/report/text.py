@@ -93,6 +93,24 @@ def contrast_table(summary: Record) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=["contrast", change, "verdict"])
 
 
+def brief(summary: Record) -> dict[str, str]:
+    """Return the change of test loss in per cent and the verdict, e.g. "-0.72 better" of "regu-base".
+
+    It is what DVC's own tables show, a column a contrast. An arm goes by its initials or the start of its one word.
+    """
+    rows = test_loss(summary)
+    keys = [f"{_short(row['arm'])}-{_short(row['reference'])}" for row in rows]
+    named = zip(rows, keys, strict=True)
+    return {
+        key if keys.count(key) == 1 else _name(row): f"{_percent(row['effect_percent'])} {row['verdict']}"
+        for row, key in named
+    }
+
+
+def _short(arm: str) -> str:
+    return "".join(word[0] for word in arm.split("_") if word) if "_" in arm else arm[:4]
+
+
 def verdict(entry: Record) -> str:
     """Return a verdict in words, which say where a decided effect lies within the margin."""
     decided = entry["verdict"] in ("better", "worse")
@@ -201,7 +219,9 @@ def _name(row: Record) -> str:
     return f"{row['arm']} vs {row['reference']}"
 
 
-def _percent(value: float) -> str:
+def _percent(value: float | None) -> str:
+    if value is None:
+        return "?"
     return f"> +{CAP}" if value > CAP else f"{value:+.2f}"
 
 
