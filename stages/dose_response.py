@@ -1,4 +1,4 @@
-"""Measure all four links against the penalty's strength, with and without weight decay."""
+"""Measure all four links against the strength of penalties."""
 
 from svvr.execution import stage
 
@@ -14,7 +14,7 @@ def main(params: Params) -> None:
     data, runs = records.read_npz("data/dev.npz") | records.read_npz("data/test.npz"), doses(params)
     with work.session(NAME, 2 * len(runs), params.training.device) as session:
         results = session(runs, work.TRAIN, data)
-        rows = [score_row(run, result.score()) for run, result in zip(runs, results, strict=True)]
+        rows = [{"penalty": run.penalty} | score_row(run, r.score()) for run, r in zip(runs, results, strict=True)]
         units = [diagnostics.Measurement.of(params, row, r.weights) for row, r in zip(rows, results, strict=True)]
         measured = session(units, work.Work(diagnostics.measure, diagnostics.Measured), data)
     found = zip(rows, results, measured, strict=True)

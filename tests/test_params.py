@@ -52,21 +52,21 @@ def test_the_committed_file_loads_as_written(tmp_path: Path) -> None:
 
 def test_what_arms_share_and_override(tmp_path: Path) -> None:
     values = {f"penalties.sv_variance.{name}": value for name, value in {"power": SPAN, "steps": 3}.items()}
-    values |= {f"arms.{name}.penalty.power": 2 for name in ("weight_decay_regularized", "regularized_decoupled")}
+    values |= {f"arms.{name}.penalty.power": 2 for name in ("weight_decay_regularized",)}
     values |= {"arms.regularized.tune": ["power", "strength", "lr"], "arms.baseline.lr": SPAN}
     params = loaded(tmp_path, changed(values))
     lr, decay, strength = {"lr": (1e-4, 0.1)}, {"weight_decay": (0.01, 3.0)}, {"strength": (0.001, 10.0)}
     baseline, regularized, *others = (arm.ranges(params.tuning.space) for arm in params.arms.values())
     assert (baseline, regularized) == ({"lr": (1.0, 2.0)}, {**lr, **strength, "power": (1.0, 2.0)})
-    assert others == [{**lr, **decay}, {**lr, **strength, **decay}, {**lr, "strength": (1.0, 1000.0)}]
+    assert others == [{**lr, **decay}, {**lr, **strength, **decay}, {**lr, "strength": (1e-5, 0.02)}]
     assert list(regularized) == ["lr", "strength", "power"]  # however `tune` orders them
-    fixed = [params.arms[name].fixed() for name in ("baseline", "regularized", "regularized_decoupled")]
+    fixed = [params.arms[name].fixed() for name in ("baseline", "regularized", "weight_decay_regularized")]
     assert repr(fixed) == repr([{}, {"steps": 3}, {"power": 2, "steps": 3}])  # whole numbers stay whole
     # contrasts: those listed, then arms in none of them, by default with the first arm
     assert [list(pair) for pair in load(FILE).contrasts()] == TREE["compare"]["contrasts"]
     new = {"tune": ["lr", "strength"], "penalty": {"name": "l2", "strength": SPAN}}
     params = loaded(tmp_path, changed({"compare.contrasts": [["weight_decay", "regularized"]], "arms.new": new}))
-    rest = {"weight_decay_regularized": "weight_decay", "regularized_decoupled": "baseline", "new": "baseline"}
+    rest = {"weight_decay_regularized": "weight_decay", "log_det": "baseline", "new": "baseline"}
     assert params.contrasts() == [("weight_decay", "regularized"), *rest.items()]
 
 
@@ -77,9 +77,8 @@ training.epoch | 3 | training.epoch: got 3, expected no such key
 tuning.space.lr.low | .nan | tuning.space.lr.low: got nan, expected a finite number
 tuning.space.lr | {low: 2.0, high: 1.0} | tuning.space.lr: got low = 2.0, high = 1.0; expected high to be at least
 arms.a/b | {tune: [lr], penalty: {name: none}} | arms.a/b: got 'a/b', String should match pattern
-arms.Baseline | {tune: [lr], penalty: {name: none}} | arms.baseline: got a name that differs from another only in case
-arms.regularized.reference | gone_too | arms.regularized.reference: got gone_too, expected one of baseline, regularized
-arms.baseline.reference | weight_decay_regularized | arms.weight_decay.reference: got baseline, expected one of
+arms.regularized.reference | gone_too | arms.regularized.reference: got gone_too, expected another of baseline, regular
+arms.baseline.reference | baseline | arms.baseline.reference: got baseline, expected another of baseline, regularized
 arms.baseline.optimizer | {name: adam, momentum: 0.9} | arms.baseline.optimizer.momentum: got 0.9, expected none
 arms.regularized.penalty.name | svv | arms.regularized.penalty.name: got svv, expected one of activ
 arms.regularized.penalty.name | [l2] | arms.regularized.penalty.name: got ['l2'], expected a valid string
@@ -90,7 +89,7 @@ penalties.sv_variance.power | {low: 2.0, high: 1.0} | penalties.sv_variance.powe
 penalties.sv_variance.power | {low: 1.0, high: 2.0} | arms.regularized.tune: got ['lr', 'strength'], expected each once
 arms.regularized.tune | [lr] | arms.regularized.tune: got ['lr'], expected each once: lr, strength, and weight_decay
 compare.contrasts.0.1 | base | compare.contrasts: got ['regularized', 'base'], expected two of baseline, regularized
-dose_response.strengths | [0, 1, 1] | dose_response.strengths: got [0.0, 1.0, 1.0], expected them to increase
+dose_response.settings.1.strengths | [1, 1] | dose_response.settings.1: got strengths [1.0, 1.0], expected them to
 """
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from svvr.analysis import dose_response
 from tools import readme
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-WORDS = {"README": 1100, "CONTRIBUTING": 300, "protocol": 1800, "penalties": 600, "running": 800, "results": 900}
+WORDS = {"README": 1100, "CONTRIBUTING": 300, "protocol": 1950, "penalties": 600, "running": 800, "results": 900}
 SOURCES = ("params.yaml", "README.md", "tools/results.md.j2", "benchmarks/result.txt")
 RECORDS = ("metrics/summary.json", "metrics/dose_response.json", "metrics/replicate.json")
 
@@ -86,17 +87,18 @@ def test_speed_reads_the_rows_of_runs_alone() -> None:
 
 def test_doses_show_every_strength_of_every_setting() -> None:
     rows = [
-        (lr, 0.4, quantity, strength, 1.0 + strength, 0.9 + strength, 1.1 + strength)
+        ("l2", lr, 0.4, quantity, strength, 1.0 + strength, 0.9 + strength, 1.1 + strength)
         for lr in (0.002, 0.008)
         for quantity in ("test_loss", "conditioning", "smoothness")
         for strength in (0.0, 0.3)
     ]
-    frame = pd.DataFrame(rows, columns=["lr", "weight_decay", "quantity", "strength", "mean", "ci_low", "ci_high"])
-    table = readme.doses(frame)
-    assert list(table) == ["strength"] + [
-        f"{name}, lr {lr}, decay 0.4" for lr in (0.002, 0.008) for name in ("loss", "ln κ")
+    table = readme.doses(pd.DataFrame(rows, columns=[*dose_response.GROUP, *dose_response.ENDS]))
+    assert len(table) == 4 and table.iloc[3].tolist() == [
+        "l2, learning rate 0.008, weight decay 0.4",
+        "0.3",
+        "1.300 ± 0.100",
+        "1.30",
     ]
-    assert table.iloc[1].tolist() == ["0.3", "1.300 ± 0.100", "1.30", "1.300 ± 0.100", "1.30"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)

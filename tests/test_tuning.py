@@ -13,12 +13,13 @@ from scipy.stats import qmc
 
 from svvr import tuning
 from svvr.params import Params, load
-from svvr.records import Row
+from svvr.records import Row, read_rows
 from svvr.seeds import budget_seeds, tuning_seeds
 from svvr.tuning import Asked, design, tune
 
 Loss = Callable[[dict[str, float], int], float | None]
-SETTINGS = load(Path(__file__).parents[1] / "params.yaml").model_dump(exclude_none=True)
+ROOT = Path(__file__).parents[1]
+SETTINGS = load(ROOT / "params.yaml").model_dump(exclude_none=True)
 ARMS = {
     "baseline": {"tune": ["lr"], "penalty": {"name": "none"}},
     "plain": {"tune": ["strength", "lr"], "penalty": {"name": "sv_variance"}},
@@ -202,9 +203,12 @@ def test_all_arms_share_the_points_of_what_they_share() -> None:
 
 
 def test_the_recorded_results_come_from_these_streams() -> None:
-    """The first trial and the first point of the published runs (seed 2), to the last digit."""
-    first = rows_of(arm="regularized", arms=SETTINGS["arms"], seed=2, seeds_per_trial=1)[0]
-    assert (first["lr"], first["strength"]) == (0.011549825852697636, 0.025381224048186466)
-    draw = design(params(arms=SETTINGS["arms"], seed=2), "weight_decay_regularized")[0]
-    recorded = {"lr": 0.0046051780282860754, "weight_decay": 0.37193875113714214, "strength": 0.022135105946973432}
-    assert draw == (0, 0, 4219488028660598, recorded) and first["seed"] == 5105476721880747
+    """The first trial and the first point, to the last digit."""
+    first = rows_of(arm="regularized", arms=SETTINGS["arms"], seed=SETTINGS["seed"], seeds_per_trial=1)[0]
+    drawn = design(params(arms=SETTINGS["arms"], seed=SETTINGS["seed"]), "weight_decay_regularized")[0]
+    recorded = ("tune/regularized", "budget/weight_decay_regularized")
+    row, point = (read_rows(ROOT / f"metrics/{name}.json").iloc[0] for name in recorded)
+    assert [first[name] for name in ("lr", "strength", "seed")] == [row["lr"], row["strength"], row["seed"]]
+    assert (
+        drawn.hyperparameters == {name: point[name] for name in drawn.hyperparameters} and drawn.seed == point["seed"]
+    )

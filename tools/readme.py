@@ -24,6 +24,7 @@ def documents(root: Path) -> dict[Path, str]:
     params, summary = settings.load(root / "params.yaml"), read_json(root / "metrics/summary.json")
     readme = fill((root / "README.md").read_text(), "answer", answer(summary, params))
     readme = fill(readme, "speed", markdown(speed((root / "benchmarks/result.txt").read_text())))
+    curves = dose_response.curves(tables.dose_response(root / "metrics"))
     options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     template = Environment(undefined=StrictUndefined, **options).from_string((root / "tools/results.md.j2").read_text())
     results = template.render(
@@ -34,7 +35,8 @@ def documents(root: Path) -> dict[Path, str]:
         found={f"{c['arm']} vs {c['reference']}": c for c in summary["contrasts"] if c["link"] == GENERALISATION.name},
         text=text,
         arms=markdown(arms(summary)),
-        doses=markdown(doses(dose_response.curves(tables.dose_response(root / "metrics")))),
+        doses=markdown(doses(curves)),
+        at_equal_conditioning=text.at_equal_conditioning(dose_response.at_equal_conditioning(curves)),
         replication=replication.summarise(tables.replicate(root / "metrics"), params).set_index("row").T.to_dict(),
     )
     return {root / "README.md": readme, root / "docs/results.md": results}
@@ -88,14 +90,12 @@ def arms(summary: Record) -> pd.DataFrame:
 
 
 def doses(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a strength: of every setting the test loss, half its interval, and the log condition number."""
-    table = {"strength": [f"{strength:g}" for strength in curves["strength"].unique()]}
-    for (lr, decay), rows in curves.groupby(["lr", "weight_decay"], sort=False):
-        loss, condition = (rows[rows["quantity"] == name] for name in ("test_loss", "conditioning"))
-        ends = zip(loss["mean"], loss["ci_high"] - loss["mean"], strict=True)
-        table[f"loss, lr {lr:g}, decay {decay:g}"] = [f"{mean:.3f} ± {half:.3f}" for mean, half in ends]
-        table[f"ln κ, lr {lr:g}, decay {decay:g}"] = [f"{mean:.2f}" for mean in condition["mean"]]
-    return pd.DataFrame(table)
+    """Return a row a strength of every path: the test loss with half its interval, and the log condition number."""
+    rows = []
+    for label, of_path in dose_response.settings(curves).items():
+        for strength, (mean, _, high, condition) in dose_response.path(of_path).iterrows():
+            rows.append((label, f"{strength:g}", f"{mean:.3f} ± {high - mean:.3f}", f"{condition:.2f}"))
+    return pd.DataFrame(rows, columns=["path", "strength", "test loss", "ln κ"])
 
 
 if __name__ == "__main__":

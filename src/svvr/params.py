@@ -4,12 +4,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from svvr.records import ParamsError, read_yaml
 
 SHARED = ("lr", "weight_decay", "strength")  # what any arm may tune; the random design takes this order
 PENALTIES = Path(__file__).parent / "penalties"
+
+
+def _known(name: str) -> str:
+    known = sorted(path.stem for path in PENALTIES.glob("[!_.]*.py"))
+    if name not in known:
+        raise ValueError(f"got {name}, expected one of {', '.join(known)}")
+    return name
 
 
 Count = Annotated[int, Field(ge=1, le=10_000)]
@@ -20,6 +27,7 @@ Positive = Annotated[float, Field(ge=1e-12, le=1e12)]  # no later stage rounds i
 NonNegative = Annotated[float, Field(ge=0, le=1e12)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+Known = Annotated[Name, AfterValidator(_known)]  # a file in svvr/penalties
 Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
 Contrasts = Annotated[tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...], Field(strict=False)]
 
@@ -88,10 +96,7 @@ class Optimizer(Section):
 
 
 class Hyperparameters(Section):
-    """`penalties.NAME`: the range of the penalty's factor, and its function's own hyperparameters.
-
-    Any further key is a hyperparameter: fixed where it is a value, tuned where it is a range.
-    """
+    """`penalties.NAME`: the factor's range; further keys are its function's own, fixed, or tuned where a range."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, bool | int | float | Range]
@@ -99,17 +104,14 @@ class Hyperparameters(Section):
 
 
 class Penalty(Hyperparameters):
-    """`arms.ARM.penalty`: a file in svvr/penalties; what is not given here is taken from `penalties.NAME`."""
+    """`arms.ARM.penalty`: what is not given here is taken from `penalties.NAME`."""
 
-    name: Name
+    name: Known
     coupling: Literal["coupled", "decoupled"] = "coupled"
 
 
 class Arm(Section):
-    """`arms.ARM`: what is tuned, the penalty, and the arm to be compared with (by default the first one).
-
-    In loaded params `penalty` holds all of its hyperparameters, those of `penalties` too.
-    """
+    """`arms.ARM`: what is tuned, the penalty with all its hyperparameters, the arm to compare with (the first one)."""
 
     tune: Names
     penalty: Penalty
@@ -161,7 +163,7 @@ class Compare(Section):
 
 
 class Setting(Section):
-    """Given hyperparameters of `replicate` and `dose_response`."""
+    """Given hyperparameters of `replicate`."""
 
     lr: Positive
     weight_decay: NonNegative = 0.0
@@ -185,11 +187,25 @@ class Budget(Section):
     seeds: Several  # one selects, the others evaluate
 
 
-class DoseResponse(Section):
-    """`dose_response`: settings, increasing strengths, seeds a strength."""
+class Dose(Section):
+    """A path of `dose_response`: a penalty at increasing strengths, all else fixed."""
 
-    settings: Annotated[tuple[Setting, ...], Field(strict=False, min_length=1, max_length=4)]
+    penalty: Known
+    lr: Positive
+    weight_decay: NonNegative = 0.0
     strengths: Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=2, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(a >= b for a, b in pairwise(self.strengths)):
+            raise ValueError(f"got strengths {list(self.strengths)}, expected them to increase")
+        return self
+
+
+class DoseResponse(Section):
+    """`dose_response`: paths, seeds a strength."""
+
+    settings: Annotated[tuple[Dose, ...], Field(strict=False, min_length=1, max_length=4)]
     seeds: Several
 
 
@@ -230,13 +246,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        rule, strengths = self.compare, self.dose_response.strengths
+        rule = self.compare
         if self.data.test_seed == self.data.seed:
             raise ValueError(f"data.test_seed: got {self.data.seed}, expected another than data.seed")
         if rule.equivalence_level > rule.level:
             raise ValueError(f"compare.equivalence_level: got {rule.equivalence_level}, expected at most compare.level")
-        if any(a >= b for a, b in pairwise(strengths)):
-            raise ValueError(f"dose_response.strengths: got {list(strengths)}, expected them to increase")
         for name, arm in self.arms.items():
             _check_arm(name, arm, self.arms)
         for pair in rule.contrasts:
@@ -249,15 +263,12 @@ class Params(Section):
         """Return (arm, reference) of every contrast: those of `compare`, then arms in none of them."""
         listed = list(self.compare.contrasts)
         named = {arm for pair in listed for arm in pair}
-        return listed + [
-            (name, arm.reference) for name, arm in self.arms.items() if name not in named and arm.reference
-        ]
+        others = [(name, arm.reference) for name, arm in self.arms.items() if name not in named and arm.reference]
+        return listed + others
 
 
 def _check_arm(name: str, arm: Arm, arms: dict[str, Arm]) -> None:
-    known, penalty = sorted(path.stem for path in PENALTIES.glob("[!_.]*.py")), arm.penalty
-    if penalty.name not in known:
-        raise ValueError(f"arms.{name}.penalty.name: got {penalty.name}, expected one of {', '.join(known)}")
+    penalty = arm.penalty
     if (penalty.name == "none") == (penalty.strength is not None):
         expected = "no range of strengths" if penalty.strength else "strength: {low, high}"
         raise ValueError(f"arms.{name}.penalty: got {penalty.name}, expected {expected} with it")
@@ -268,14 +279,8 @@ def _check_arm(name: str, arm: Arm, arms: dict[str, Arm]) -> None:
         raise ValueError(f"arms.{name}.tune: got {list(arm.tune)}, expected {expected}")
     if arm.optimizer.name == "adam" and arm.optimizer.momentum:
         raise ValueError(f"arms.{name}.optimizer.momentum: got {arm.optimizer.momentum}, expected none with adam")
-    if sum(other.lower() == name.lower() for other in arms) > 1:
-        raise ValueError(f"arms.{name}: got a name that differs from another only in case, expected names of files")
-    chain = [name]
-    while reference := arms[chain[-1]].reference:
-        if reference not in arms or reference in chain:
-            expected = f"one of {', '.join(arms)}, and no circle"
-            raise ValueError(f"arms.{chain[-1]}.reference: got {reference}, expected {expected}")
-        chain.append(reference)
+    if arm.reference and (arm.reference == name or arm.reference not in arms):
+        raise ValueError(f"arms.{name}.reference: got {arm.reference}, expected another of {', '.join(arms)}")
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -10,13 +10,14 @@ from scipy import stats
 
 from svvr.analysis import dose_response, replication, tables
 from svvr.analysis.dose_response import QUANTITIES
+from svvr.report import text
 from tests.analysis import made
 
 
 def test_dose_response_curves_are_scipy_s() -> None:
     """A strength at which a run is lost has no mean: the others would be a selection."""
     keys = itertools.product([0.002], [0.0, 0.4], range(5), [0.0, 0.1, 1.0])
-    runs = pd.DataFrame(keys, columns=["lr", "weight_decay", "seed", "strength"])
+    runs = pd.DataFrame(keys, columns=["lr", "weight_decay", "seed", "strength"]).assign(penalty="sv_variance")
     runs[QUANTITIES] = np.random.default_rng(0).normal(size=(30, 5)) + runs[["weight_decay"]].to_numpy()
     runs.loc[3 * 5 + 1, list(made.LINKS)] = np.nan  # strength 0.1 in the second setting
     curves = dose_response.curves(runs)
@@ -29,6 +30,25 @@ def test_dose_response_curves_are_scipy_s() -> None:
         else:
             expected = [values.mean(), *stats.t.interval(0.95, 4, values.mean(), stats.sem(values))]
             assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("second", "said"), [
+    ([(2.0, 1.0), (1.0, 0.8)], "does not give equal loss"),
+    ([(2.0, 1.0), (1.0, 1.1)], "do not tell the losses apart"),
+    ([(0.9, 1.0), (0.5, 0.8)], "share no condition number"),
+])  # fmt: skip
+def test_losses_are_compared_at_the_lowest_condition_number_of_all_paths(
+    second: list[tuple[float, float]], said: str
+) -> None:
+    rows = []
+    for penalty, path in {"sv_variance": [(3.0, 1.0), (1.4, 0.98), (1.2, 1.1)], "log_det": second}.items():
+        for strength, (condition, loss) in enumerate(path):
+            for quantity, mean in {"test_loss": loss, "conditioning": condition}.items():
+                rows.append([penalty, 0.002, 0.0, quantity, float(strength), mean, mean - 0.02, mean + 0.02])
+    found = dose_response.at_equal_conditioning(pd.DataFrame(rows, columns=[*dose_response.GROUP, *dose_response.ENDS]))
+    assert said in text.at_equal_conditioning(found)
+    if second[1] == (1.0, 0.8):  # 1.2 is the lowest of the first path: a fifth of the way up in the second
+        assert found["mean"].tolist() == pytest.approx([1.1, 0.84]) and set(found["conditioning"]) == {1.2}
 
 
 def replicated(*losses: float | None, row: str = "baseline") -> pd.DataFrame:

@@ -51,7 +51,7 @@ def test_a_fault_is_one_line(fault: Any, said: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_faults_before_main_bugs_and_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"^tune@gone: got the arm gone, expected one of baseline, .*decoupled$"):
+    with pytest.raises(SystemExit, match=r"^tune@gone: got the arm gone, expected one of baseline, .*log_det$"):
         run(AssertionError(), "tune@gone")
     with pytest.raises(ZeroDivisionError):
         run(ZeroDivisionError())
@@ -63,7 +63,7 @@ def test_faults_before_main_bugs_and_debugging(monkeypatch: pytest.MonkeyPatch) 
 def test_code_that_changes_counts_a_penalty_where_it_is_used(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("svvr.params.PENALTIES", Path("penalties"))
     Path("penalties").mkdir()
-    for name in ("none", "sv_variance", "l2"):
+    for name in ("none", "sv_variance", "l2", "log_det"):
         Path(f"penalties/{name}.py").touch()
     monkeypatch.setitem(sys.modules, "own", SimpleNamespace(__file__="penalties/l2.py"))
     run(lambda params: Path("penalties/none.py").write_text(params.selection))

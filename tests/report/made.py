@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from svvr.links import LINKS, MEASURED
 from svvr.report import budget, comparison, dose_response, forest, links, paired, replication, search, spectra
 
-NAMES = ("baseline", "regularized", "weight_decay", "weight_decay_regularized", "regularized_decoupled")
+NAMES = ("baseline", "regularized", "weight_decay", "weight_decay_regularized", "log_det")
 CONTRASTS = ("forest", "budget", "paired", "links")
 FIGURES = (*CONTRASTS, "comparison", "spectra", "search", "dose_response", "replication")
 STUDIES, SEEDS, TRIALS, POINTS, EPOCHS = 6, 3, 20, 64, 20
@@ -128,7 +128,7 @@ def dose(strengths: Sequence[float] = (0, 0.01, 0.1, 1, 3), settings: int = 2, f
     """Return dose-response curves; `failed` takes the means at the last strength away."""
     quantities = ("validation_loss", "test_loss", *(link.name for link in MEASURED))
     rows = [
-        {"lr": 0.002 * (i + 1), "weight_decay": 0.4 * i, "quantity": quantity, "strength": float(strength),
+        {"penalty": "l2", "lr": 0.002 * (i + 1), "weight_decay": 0.4 * i, "quantity": quantity, "strength": strength,
          "mean": 1 + 0.1 * i + 0.05 * j, "ci_low": 0.97 + 0.1 * i + 0.05 * j, "ci_high": 1.03 + 0.1 * i + 0.05 * j}
         for i in range(settings) for quantity in quantities for j, strength in enumerate(strengths)
     ]  # fmt: skip

@@ -1,8 +1,8 @@
 """What random search gives at each budget, exact over one pooled random design that all arms share.
 
-Each of R replicates is a design of N points, every point trained on S seeds. The best of n trials drawn from the
-M = R N points without replacement is the i-th best point (from 0) with probability C(M - 1 - i, n - 1) / C(M, n), so
-the expectation over all searches is a weighted sum: nothing is resampled.
+Each of R replicates is a design of N points, every point trained on S seeds. A trial is a run, one of P = R N S. The
+best of n drawn without replacement is the i-th best run (from 0) with probability C(P - 1 - i, n - 1) / C(P, n), so
+the expectation over all searches is a weighted sum: nothing is resampled, and no numbering of the seeds matters.
 """
 
 import math
@@ -20,7 +20,7 @@ from svvr.records import Row, finite_or_none
 
 Floats = npt.NDArray[np.float64]
 Ends = tuple[Any, Any, Any]  # effect, low, high: numbers or arrays
-NEGLIGIBLE = 1e-12  # a probability at which no finite loss could be seen in the result
+EPS = float(np.finfo(np.float64).eps)  # a probability below it does not show in the result
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,30 @@ def design(runs: pd.DataFrame) -> Design:
     )
 
 
-def win_probabilities(n_points: int, n_trials: int) -> Floats:
-    """Return the probability (n_points,) that the i-th best of all points is the best of n trials."""
-    i = np.arange(1, n_points)
-    ratios = np.maximum(n_points - i + 1 - n_trials, 0) / (n_points - i)  # of one probability to the one before
-    return n_trials / n_points * np.cumprod(np.concatenate([[1.0], ratios]))
+def win_probabilities(n_runs: int, n_trials: int) -> Floats:
+    """Return the probability (n_runs,) that the i-th best of all runs is the best of n trials."""
+    i = np.arange(1, n_runs)
+    ratios = np.maximum(n_runs - i + 1 - n_trials, 0) / (n_runs - i)  # of one probability to the one before
+    return n_trials / n_runs * np.cumprod(np.concatenate([[1.0], ratios]))
 
 
 def expected(of: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
     """Return the winner's expected log test loss and validation loss (nats) at each budget, (budgets,) each.
 
-    Each seed in turn selects: points are ordered by its validation losses, and the winner is scored on the other
-    seeds, since its own would flatter it. A failed run sorts last. NaN where a point that may win has no figure.
+    Runs are ordered by validation loss, failed ones last. The winner is scored on its point's other seeds, since its
+    own would flatter it. NaN where a run that may win has no figure.
     """
-    R, N, S = of.validation.shape
-    validation, test = of.validation.reshape(R * N, S), of.test.reshape(R * N, S)
-    weights = np.array([win_probabilities(R * N, n) for n in n_trials])
-    sums = np.zeros((2, len(n_trials)))
-    for q in range(S):
-        order = np.argsort(validation[:, q], kind="stable")  # NaN last
-        others = np.delete(test, q, axis=1).mean(1)
-        for row, values in enumerate((others[order], validation[order, q])):
-            lost = np.isnan(values)
-            sums[row] += weights @ np.where(lost, 0, values)
-            sums[row, (weights[:, lost] > NEGLIGIBLE).any(1)] = np.nan
-    return sums[0] / S, sums[1] / S
+    S = of.validation.shape[-1]
+    validation, test = of.validation.ravel(), of.test.reshape(-1, S)
+    others = np.stack([np.delete(test, q, axis=1).mean(1) for q in range(S)], axis=1).ravel()
+    order = np.argsort(validation, kind="stable")  # NaN last
+    weights = np.array([win_probabilities(len(order), n) for n in n_trials])
+    found = []
+    for values in (others[order], validation[order]):
+        lost = np.isnan(values)
+        sums = weights @ np.where(lost, 0, values)
+        found.append(np.where(weights[:, lost].sum(1) > EPS, np.nan, sums))
+    return found[0], found[1]
 
 
 def effects(arm: Design, reference: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:

@@ -1,23 +1,58 @@
 """The links against the penalty's strength: means and intervals over seeds."""
 
+import numpy as np
 import pandas as pd
 
 from svvr.analysis.statistics import CONFIDENCE, mean_interval
 from svvr.analysis.tables import LINKS
 
 QUANTITIES = ["test_loss", "validation_loss", *LINKS]
-GROUP = ["lr", "weight_decay", "quantity", "strength"]
+SETTING = ["penalty", "lr", "weight_decay"]  # of a path
+GROUP = [*SETTING, "quantity", "strength"]
+ENDS = ["mean", "ci_low", "ci_high"]
 
 
 def curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return lr, weight_decay, quantity, strength, mean, ci_low, ci_high (Student t over seeds).
+    """Return penalty, lr, weight_decay, quantity, strength, mean, ci_low, ci_high (Student t over seeds).
 
     Runs are as from `tables.dose_response`: losses in nats, links as logarithms. Missing where a run of that strength
     has no figure: the survivors would bias the mean.
     """
-    values = runs.melt(["lr", "weight_decay", "strength"], QUANTITIES, var_name="quantity")
+    values = runs.melt([*SETTING, "strength"], QUANTITIES, var_name="quantity")
     rows = [
         [*key, *(mean_interval(each.to_numpy(), CONFIDENCE) if each.notna().all() else (float("nan"),) * 3)]
         for key, each in values.groupby(GROUP, sort=False)["value"]
     ]
-    return pd.DataFrame(rows, columns=[*GROUP, "mean", "ci_low", "ci_high"])
+    return pd.DataFrame(rows, columns=[*GROUP, *ENDS])
+
+
+def settings(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the setting in words -> its rows of `curves`."""
+    found = {}
+    for _, rows in curves.groupby(SETTING, sort=False):
+        penalty, lr, decay = rows[SETTING].iloc[0]
+        found[f"{penalty}, learning rate {lr:g}, weight decay {decay:g}"] = rows
+    return found
+
+
+def path(of_setting: pd.DataFrame) -> pd.DataFrame:
+    """Return a path of `curves` by strength: mean conditioning, and test loss as ENDS."""
+    by_strength = {name: rows.set_index("strength") for name, rows in of_setting.groupby("quantity")}
+    frame = by_strength["test_loss"][ENDS].assign(conditioning=by_strength["conditioning"]["mean"])
+    return frame.sort_index().dropna()
+
+
+def at_equal_conditioning(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return penalty, conditioning, and test loss as ENDS at the lowest condition number that every path reaches.
+
+    Losses are interpolated in its logarithm between strengths. No rows where the paths share no condition number.
+    """
+    paths = [(rows["penalty"].iloc[0], path(rows).sort_values("conditioning")) for rows in settings(curves).values()]
+    reached = [each["conditioning"] for _, each in paths]
+    lowest, highest = max(each.min() for each in reached), min(each.max() for each in reached)
+    rows = [
+        [penalty, lowest, *(np.interp(lowest, each["conditioning"], each[end]) for end in ENDS)]
+        for penalty, each in paths
+        if lowest <= highest
+    ]
+    return pd.DataFrame(rows, columns=["penalty", "conditioning", *ENDS])

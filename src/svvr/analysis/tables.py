@@ -60,8 +60,8 @@ def activity(metrics: Path) -> pd.DataFrame:
 
 
 def dose_response(metrics: Path) -> pd.DataFrame:
-    """Return the runs of the dose-response."""
-    return _read(metrics / "dose_response.json", *SHARED, "seed", "state", *LOSSES, *LINKS)
+    """Return the runs of the dose-response; `penalty` is the path's, also at strength 0."""
+    return _read(metrics / "dose_response.json", "penalty", *SHARED, "seed", "state", *LOSSES, *LINKS)
 
 
 def replicate(metrics: Path) -> pd.DataFrame:
@@ -138,5 +138,5 @@ def check(
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """Return a frame without its curves as CSV, in full precision; `row` serves where spreadsheets round seeds."""
-    return frame.drop(columns=CURVES, errors="ignore").to_csv(index_label="row", lineterminator="\n").encode()
+    """Return a frame without its curves as CSV, in full precision."""
+    return frame.drop(columns=CURVES, errors="ignore").to_csv(index=False, lineterminator="\n").encode()

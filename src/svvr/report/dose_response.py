@@ -1,10 +1,14 @@
-"""Test loss and the links against the penalty's strength."""
+"""Test loss and the links against a penalty's strength, and test loss against conditioning."""
 
 import textwrap
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
+from svvr.analysis import dose_response
 from svvr.analysis.statistics import CONFIDENCE
 from svvr.links import GENERALISATION, MEASURED
 from svvr.report import style
@@ -15,24 +19,37 @@ LOOKS = (("#332288", "o"), ("#AA8800", "s"), ("#882255", "D"), ("#777777", "^"))
 
 @style.fixed()
 def draw(curves: pd.DataFrame) -> Figure:
-    """Draw means and intervals over seeds, a line a setting, from the frame of analysis.dose_response.curves."""
-    figure = style.figure(6.0, f"Dose-response: mean and {style.level(CONFIDENCE)} over seeds")
-    axes, strengths = figure.subplots(2, 2, sharex=True), sorted(curves["strength"].unique())
-    for ax, (quantity, link) in zip(axes.flat, PANELS.items(), strict=True):
-        of_quantity = curves[curves["quantity"] == quantity].sort_values("strength", kind="stable")
-        settings = of_quantity.groupby(["lr", "weight_decay"])
-        for ((lr, decay), rows), (color, marker) in zip(settings, LOOKS, strict=False):
-            ends = (rows["mean"] - rows["ci_low"], rows["ci_high"] - rows["mean"])
-            label = f"learning rate {lr:g}, weight decay {decay:g}"
-            ax.errorbar(rows["strength"], rows["mean"], ends, label=label, color=color, marker=marker, markersize=4.5)
-        ax.set_title(link.words)
-        ax.set_ylabel(textwrap.fill(link.axis, 36))
-    least, shown = min(s for s in strengths if s > 0), strengths[:: len(strengths) // 9 + 1]
-    axes[0, 0].set_xscale("symlog", linthresh=least, linscale=0.4)  # logarithmic from there on, and with a place for 0
-    axes[0, 0].set_xlim((-0.08 if 0 in strengths else 0.9) * least, strengths[-1] * 1.15)
-    axes[0, 0].set_xticks(shown, [style.plain(strength) for strength in shown])
-    axes[0, 0].minorticks_off()
-    for ax in axes[1]:
-        ax.set_xlabel("penalty strength (nats per unit of penalty)")
-    style.legend(figure, axes[0, 0].get_legend_handles_labels()[0])
+    """Draw means and intervals over seeds, a line a path, from the frame of analysis.dose_response.curves."""
+    figure = style.figure(8.5, f"Dose-response: mean and {style.level(CONFIDENCE)} over seeds")
+    rooms: list[Any] = [[*PANELS][:2], [*PANELS][2:], ["path"] * 2]
+    axes = figure.subplot_mosaic(rooms)
+    for (label, rows), (color, marker) in zip(dose_response.settings(curves).items(), LOOKS, strict=False):
+        look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4.5}
+        for quantity in PANELS:
+            own = rows[rows["quantity"] == quantity].sort_values("strength")
+            axes[quantity].errorbar(own["strength"], *_mean(own), label=label, **look)
+        path = dose_response.path(rows)
+        axes["path"].errorbar(path["conditioning"], *_mean(path), **look)
+        for strength, condition, loss in zip(path.index, path["conditioning"], path["mean"], strict=True):
+            place: dict[str, Any] = {"xytext": (3, 4), "textcoords": "offset points", "size": 7, "color": color}
+            axes["path"].annotate(style.plain(strength), (condition, loss), **place)
+    for quantity, link in PANELS.items():
+        axes[quantity].set(title=link.words, ylabel=textwrap.fill(link.axis, 36), xlabel="penalty strength")
+        _strengths(axes[quantity], sorted(curves["strength"].unique()))
+    axes["path"].set(title="test loss against conditioning, strengths at the marks")
+    axes["path"].set(xlabel=PANELS["conditioning"].axis, ylabel=GENERALISATION.axis)
+    style.legend(figure, axes["test_loss"].get_legend_handles_labels()[0])
     return figure
+
+
+def _mean(rows: pd.DataFrame) -> tuple["pd.Series[float]", tuple["pd.Series[float]", "pd.Series[float]"]]:
+    return rows["mean"], (rows["mean"] - rows["ci_low"], rows["ci_high"] - rows["mean"])
+
+
+def _strengths(ax: Axes, strengths: list[float]) -> None:
+    least, powers = min(s for s in strengths if s > 0), LogLocator(numticks=6)
+    ax.set_xscale("symlog", linthresh=least, linscale=0.4)  # logarithmic from there on, and with a place for 0
+    ax.set_xlim((-0.08 if 0 in strengths else 0.9) * least, strengths[-1] * 1.15)
+    ticks = [0.0] * (0 in strengths) + [float(t) for t in powers.tick_values(least, strengths[-1]) if t >= least]
+    ax.set_xticks([t for t in ticks if t <= strengths[-1]], [style.plain(t) for t in ticks if t <= strengths[-1]])
+    ax.minorticks_off()

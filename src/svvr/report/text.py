@@ -196,6 +196,23 @@ def _links(links: list[Record]) -> str:
     return "; ".join(f"{', '.join(names)}: {word}" for word, names in by_verdict.items())
 
 
+def at_equal_conditioning(found: pd.DataFrame) -> str:
+    """Return what the paths of the dose-response say of loss at equal conditioning, a frame of the analysis."""
+    if found.empty:
+        return "The paths share no condition number: they do not say whether equal conditioning gives equal loss."
+    losses = [
+        f"{each.mean:.3f} ({each.ci_low:.3f} to {each.ci_high:.3f}) with {each.penalty}" for each in found.itertuples()
+    ]
+    apart = found["ci_low"].max() > found["ci_high"].min()
+    said = (
+        "equal conditioning does not give equal loss"
+        if apart
+        else "the intervals overlap, so they do not tell the losses apart"
+    )
+    at = f"At ln κ = {found['conditioning'].iloc[0]:.2f}, the lowest that every path reaches, the test loss is"
+    return f"{at} {' and '.join(losses)}: {said}."
+
+
 def test_loss(summary: Record) -> list[Record]:
     """Return the contrasts in test loss."""
     return [row for row in summary["contrasts"] if row["link"] == GENERALISATION.name]

@@ -183,12 +183,12 @@ def replication(params: "Params") -> list[tuple[str, Run]]:
 
 
 def doses(params: "Params") -> list[Run]:
-    """Return the runs of the dose-response: setting by setting, strength by strength, on the same seeds."""
+    """Return the runs of the dose-response: path by path, strength by strength, on the same seeds."""
     settings = params.dose_response
     seeds = [derive(params.seed, "dose_response", index) for index in range(settings.seeds)]
     return [
-        Run.of(params, "sv_variance" if strength else "none", {**setting.model_dump(), "strength": strength}, seed)
-        for setting in settings.settings
-        for strength in settings.strengths
+        Run.of(params, dose.penalty, {"lr": dose.lr, "weight_decay": dose.weight_decay, "strength": strength}, seed)
+        for dose in settings.settings
+        for strength in dose.strengths
         for seed in seeds
     ]
