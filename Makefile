@@ -19,7 +19,7 @@ venv: .venv/.installed  ## make .venv with the exact packages of requirements.lo
 	@.venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true  # all cores; else each process would do it
 	@touch $@
 repro: venv  ## run what is out of date, then print the answer
-	@dvc repro && python -m tools.answer
+	@python -m tools.repro && python -m tools.answer
 try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high] [COUPLING=decoupled] [PNG=look.png]
 	@python -m tools.try_penalty $(filter-out PYTHON=%,$(MAKEOVERRIDES))
 verdicts: venv  ## print all effects, intervals, verdicts and flags

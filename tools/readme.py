@@ -10,9 +10,9 @@ from jinja2 import Environment, StrictUndefined
 
 from svvr import params as settings
 from svvr.analysis import dose_response, replication, tables
-from svvr.links import GENERALISATION, LINKS
+from svvr.links import LINKS
 from svvr.params import Params
-from svvr.records import read_json, write_bytes
+from svvr.records import read_json, rows_of, write_bytes
 from svvr.report import text
 
 Record = Mapping[str, Any]
@@ -22,7 +22,8 @@ TIMED = re.compile(r"(.+?) {2,}([\d.]+) +([\d.]+) +([\d.]+)  [\d.]+ to")  # name
 def documents(root: Path) -> dict[Path, str]:
     """Return README.md and docs/results.md with the results below root; ValueError where a comment is missing."""
     params, summary = settings.load(root / "params.yaml"), read_json(root / "metrics/summary.json")
-    readme = fill((root / "README.md").read_text(), "answer", answer(summary, params))
+    repeated = replication.summarise(tables.replicate(root / "metrics"), params)
+    readme = fill((root / "README.md").read_text(), "answer", answer(summary, params, repeated))
     readme = fill(readme, "speed", markdown(speed((root / "benchmarks/result.txt").read_text())))
     curves = dose_response.curves(tables.dose_response(root / "metrics"))
     options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
@@ -32,12 +33,13 @@ def documents(root: Path) -> dict[Path, str]:
         summary=summary,
         links=markdown(wide(summary["contrasts"], "link", {link.name: link.words for link in LINKS})),
         budget=markdown(wide(summary["budget_verdicts"], "label")),
-        found={f"{c['arm']} vs {c['reference']}": c for c in summary["contrasts"] if c["link"] == GENERALISATION.name},
-        text=text,
+        found=text.test_loss(summary),
         arms=markdown(arms(summary)),
         doses=markdown(doses(curves)),
         at_equal_conditioning=text.at_equal_conditioning(dose_response.at_equal_conditioning(curves)),
-        replication=replication.summarise(tables.replicate(root / "metrics"), params).set_index("row").T.to_dict(),
+        replication=repeated.set_index("row").T.to_dict(),
+        published=text.published(repeated),
+        full_runs=markdown(full_runs(pd.read_csv(root / "docs/full_runs.csv"), summary, params)),
     )
     return {root / "README.md": readme, root / "docs/results.md": results}
 
@@ -56,12 +58,24 @@ def markdown(frame: pd.DataFrame) -> str:
     return frame.to_markdown(index=False, disable_numparse=True) if len(frame) else "None."
 
 
-def answer(summary: Record, params: Params) -> str:
-    """Return the verdict on the hypothesis, what it rests on, and the contrasts."""
+def answer(summary: Record, params: Params, repeated: pd.DataFrame) -> str:
+    """Return the published claim, the hypothesis and what it rests on, what works, the budget, and the contrasts."""
     conclusion = text.CONCLUSIONS[summary["hypothesis"]]
     basis = f"{params.tuning.studies} studies of {params.tuning.trials} trials, {params.final.seeds} final runs a study"
-    contrasts = markdown(text.contrast_table(summary))
-    return f"**{conclusion[0].upper()}{conclusion[1:]}.** Each arm: {basis}.\n\n{contrasts}"
+    head = f"**{conclusion[0].upper()}{conclusion[1:]}.** Each arm: {basis}."
+    said = [text.published(repeated), head, text.works(summary), *text.by_budget(summary, params)]
+    return "\n".join([*(f"- {each}" for each in said if each), "", markdown(text.contrast_table(summary))])
+
+
+def full_runs(earlier: pd.DataFrame, summary: Record, params: Params) -> pd.DataFrame:
+    """Return a row a contrast and a column a full run: earlier ones, then that of the records."""
+    label = f"root seed {params.seed}, {params.tuning.studies} studies"
+    own = [{**row, "run": label, "contrast": f"{row['arm']} vs {row['reference']}"} for row in text.test_loss(summary)]
+    rows: dict[str, dict[str, str]] = {}
+    for row in [*rows_of(earlier), *own]:
+        rows.setdefault(row["contrast"], {})[row["run"]] = f"{text.effect(row)}, {row['verdict']}"
+    columns = [*earlier["run"].unique(), label]
+    return pd.DataFrame.from_dict(rows, orient="index")[columns].fillna("").rename_axis("contrast").reset_index()
 
 
 def speed(benchmark: str) -> pd.DataFrame:

@@ -105,22 +105,38 @@ OF_REGULARIZED = {f"{stage}@regularized" for stage in OF_ARM}
 TRAINED = {f"{stage}@{arm}" for stage in ("tune", "train", "budget") for arm in ARMS}
 
 
-# A change, what must run again, and what may: what follows a stage runs only if its output changes
-CHANGES: list[tuple[Any, set[str], set[str]]] = [
-    ({"compare": {"margin": 0.02}}, {"compare"}, {"plot"}),
-    ({"compare": {"boundary": 0.3}}, {"compare"}, {"plot"}),
-    ("src/svvr/report/search.py", {"plot"}, set()),
+# A row of the README's table, or "" for further ones; a change; what must run again, and what may, if outputs change
+CHANGES: list[tuple[str, Any, set[str], set[str]]] = [
+    ("`compare.margin`", {"compare": {"margin": 0.02}}, {"compare"}, {"plot"}),
+    ("", {"compare": {"boundary": 0.3}}, {"compare"}, {"plot"}),
+    ("a figure's code", "src/svvr/report/search.py", {"plot"}, set()),
     (
+        "`arms.X`",
         {"arms": {"regularized": {"tune": ["lr", "strength", "weight_decay"]}}},
         TRAINED & OF_REGULARIZED,
         OF_REGULARIZED | GATHER | {"prepare"},
     ),
-    ({"penalties": {"sv_variance": {"strength": {"high": 5.0}}}}, TRAINED, ALL - {"dose_response", "replicate"}),
-    ("src/svvr/penalties/none.py", {"tune@baseline", "budget@baseline", "replicate"}, ALL - OF_REGULARIZED),
-    ({"training": {"epochs": 3}}, TRAINED | {"dose_response"}, ALL - {"prepare", "replicate"}),
-    ({"final": {"seeds": 3}}, {"train@baseline", "train@regularized"}, ALL - {"prepare", *TRAINED}),
-    ({"replicate": {"seeds": 3}}, {"replicate"}, {"plot"}),
-    ({"diagnose": {"tolerance": 0.01}}, {"diagnose@baseline", "dose_response"}, {"diagnose@regularized", *GATHER}),
+    (
+        "`penalties.sv_variance`",
+        {"penalties": {"sv_variance": {"strength": {"high": 5.0}}}},
+        TRAINED,
+        ALL - {"dose_response", "replicate"},
+    ),
+    (
+        "a penalty's file",
+        "src/svvr/penalties/none.py",
+        {"tune@baseline", "budget@baseline", "replicate", "dose_response"},
+        ALL - OF_REGULARIZED,
+    ),
+    ("`training.epochs`", {"training": {"epochs": 3}}, TRAINED | {"dose_response"}, ALL - {"prepare", "replicate"}),
+    ("", {"final": {"seeds": 3}}, {"train@baseline", "train@regularized"}, ALL - {"prepare", *TRAINED}),
+    ("", {"replicate": {"seeds": 3}}, {"replicate"}, {"plot"}),
+    (
+        "",
+        {"diagnose": {"tolerance": 0.01}},
+        {"diagnose@baseline", "dose_response"},
+        {"diagnose@regularized", *GATHER},
+    ),
 ]
 DRY = """
 import json, logging, subprocess, sys
@@ -137,8 +153,11 @@ print(json.dumps(found))
 
 
 def test_what_a_change_runs_again(copy: Copy) -> None:
+    table = (ROOT / "README.md").read_text().partition("| change |")[2].partition("\n\n")[0]
+    rows_of_readme = {row.split(" | ")[0].lstrip("| ") for row in table.splitlines()[2:]}
+    assert rows_of_readme == {row for row, *_ in CHANGES if row} | {"back to an old value"}  # the test above
     edits = []
-    for change, _, _ in CHANGES:
+    for _, change, _, _ in CHANGES:
         params = json.loads(json.dumps(copy.params))
         if isinstance(change, str):
             edits.append((change, (copy.folder / change).read_text() + "\nX = 1\n"))
@@ -146,7 +165,7 @@ def test_what_a_change_runs_again(copy: Copy) -> None:
             merge(params, change)
             edits.append(("params.yaml", yaml.safe_dump(params, sort_keys=False)))
     output = copy.run("python", "-c", DRY, stdin=json.dumps(edits)).splitlines()[-1]
-    for (change, must, may), ran in zip(CHANGES, map(set, json.loads(output)), strict=True):
+    for (_, change, must, may), ran in zip(CHANGES, map(set, json.loads(output)), strict=True):
         assert must <= ran <= must | may, (change, ran - must - may, must - ran)
 
 

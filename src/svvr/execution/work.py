@@ -87,6 +87,8 @@ class Session:
         quiet = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 30, "ascii": True, "ncols": 100}
         self.bar = tqdm(total=total, desc=name, unit="run", smoothing=0, **quiet)
         self._executor, self._n_workers, self._folder = executor, n_workers, folder
+        self._own, self._after = _planned(name)
+        self._looked_up = 0
 
     def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
         """Return the results in the order of the units."""
@@ -94,7 +96,8 @@ class Session:
             importlib.import_module(module)  # before workers start, so that they and the keys have the same code
         keys = unit_keys(units, work, data) if self._folder else []
         found = {index: result for index, key in enumerate(keys) if (result := self._look_up(key, work)) is not None}
-        self.bar.update(len(found))
+        self._looked_up += len(found)
+        self._count(len(found))
         missing = [index for index in range(len(units)) if index not in found]
         futures: dict[Future[list[R]], list[int]] = {}
         for indices in chunks(units, missing, work, self._n_workers):
@@ -103,8 +106,18 @@ class Session:
             for index, result in zip(futures[future], future.result(), strict=True):
                 found[index] = result
                 self._store(keys[index] if keys else "", result)
-            self.bar.update(len(futures[future]))
+            self._count(len(futures[future]))
         return [found[index] for index in range(len(units))]
+
+    def _count(self, n: int) -> None:
+        """Count finished units; where there is a plan, say the time left over all stages, at this stage's pace."""
+        done, total = self.bar.n + n - self._looked_up, self.bar.total - self._looked_up
+        if self._own:
+            whole, share = self._own * total / self.bar.total, done / max(1, total)
+            pace = self.bar.format_dict["elapsed"] / share / whole if share > 0.05 else 1.0
+            left = pace * (whole * (1 - share) + self._after)
+            self.bar.set_postfix_str(f"all stages: {left / 60:.0f} min left", refresh=False)
+        self.bar.update(n)
 
     def _look_up(self, key: str, work: Work[U, R]) -> R | None:
         """Return the result kept under a key, None where there is none or it is damaged."""
@@ -121,6 +134,12 @@ class Session:
         except RecordError as error:
             warnings.warn(f"finished runs are not kept from here on ({error})", stacklevel=2)
             self._folder = None
+
+
+def _planned(name: str) -> tuple[float, float]:
+    """Return the seconds that tools.repro expects of this stage, and of those after it; 0 without a plan."""
+    plan: dict[str, float] = json.loads(os.environ.get("SVVR_PLAN", "{}"))
+    return plan.get(name, 0.0), sum(list(plan.values())[list(plan).index(name) + 1 :]) if name in plan else 0.0
 
 
 def _entry(folder: Path, key: str) -> Path:

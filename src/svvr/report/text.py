@@ -13,13 +13,6 @@ Record = Mapping[str, Any]
 WIDTH = 120  # columns of `table`
 CAP = 999  # per cent; of a larger effect the text only says that it is larger
 SAMPLERS = {"tpe": "TPE", "random": "random search"}
-CLAUSES = {
-    "better": "{arm} is better than {reference}{margin}",
-    "worse": "{arm} is worse than {reference}{margin}",
-    "equal": "{arm} and {reference} are equal within {margin_percent:g}%",
-    "undecided": "{arm} vs {reference} is undecided",
-    "no verdict": "there is no verdict on {arm} vs {reference}",
-}
 CONCLUSIONS = {
     "supported": "the hypothesis is supported",
     "not supported": "the hypothesis is not supported",
@@ -69,7 +62,7 @@ def table(summary: Record) -> str:
 
 
 def overall(summary: Record, params: Params) -> list[str]:
-    """Return what came out: the hypothesis, the effect against the budget, and what is undecided."""
+    """Return what came out: the hypothesis with its contrasts, and their effects against the budget."""
     decisive = _decisive(summary, params)
     search = f"{_count(params.tuning.trials, 'trial')} ({SAMPLERS[params.tuning.sampler]})"
     studies = _count(params.tuning.studies, "study")
@@ -77,8 +70,39 @@ def overall(summary: Record, params: Params) -> list[str]:
     if len(decisive) < 2:
         conclusion += ", which takes two contrasts"
     clauses = "; ".join(map(_clause, decisive))
-    by_budget = [_against_budget(summary, row, params) for row in decisive]
-    return [f"{conclusion}{clauses and f': {clauses}'}.", *filter(None, by_budget), *_unsettled(summary)]
+    return [f"{conclusion}.{clauses and f' {clauses}.'}", *by_budget(summary, params)]
+
+
+def by_budget(summary: Record, params: Params) -> list[str]:
+    """Return how each contrast of the hypothesis depends on the number of trials, where the design says it."""
+    return [*filter(None, (_against_budget(summary, row, params) for row in _decisive(summary, params)))]
+
+
+def published(repeated: pd.DataFrame) -> str:
+    """Return where the published regularized run started, from the ranges of analysis.replication.summarise."""
+    rows = repeated.set_index("row")
+    loss, low, high = (rows[name].to_dict() for name in ("published", "last_min", "last_max"))
+    claim, kinds = loss["regularized_fresh"], ("regularized_continued", "regularized_fresh")
+    if pd.isna(claim):
+        return "The replication has other settings than the published experiment."
+    continued, fresh = (low[kind] <= claim <= high[kind] for kind in kinds)
+    said = "may have started from either"
+    if continued != fresh:
+        said = f"{'did not start' if continued else 'started'} from the baseline's initial weights"
+        said += " but was continued from the trained baseline" if continued else ""
+    found = " and ".join(f"{low[kind]:.2f} to {high[kind]:.2f} ({kind[12:]} runs)" for kind in kinds)
+    return f"The published regularized run, validation loss {claim:.3f}, {said}: its settings give {found}."
+
+
+def works(summary: Record) -> str:
+    """Return which arms are better than which reference, and by how much."""
+    rows, found = test_loss(summary), []
+    for reference in dict.fromkeys(row["reference"] for row in rows):
+        better = [row for row in rows if row["reference"] == reference and row["verdict"] == "better"]
+        margin = [verdict(row).removeprefix("better") for row in better]
+        names = [f"{row['arm']} {effect(row)}{end}" for row, end in zip(better, margin, strict=True)]
+        found.append(f"Better than {reference}: {'; '.join(names) or 'none'}.")
+    return " ".join(found)
 
 
 def contrast_table(summary: Record) -> pd.DataFrame:
@@ -146,9 +170,8 @@ def _question(summary: Record, params: Params) -> str:
 
 
 def _clause(row: Record) -> str:
-    margin = verdict(row).removeprefix(row["verdict"])
-    said = CLAUSES[row["verdict"]].format(**{**row, "margin": margin})
-    return said + (_because(row) or f", test loss {effect(row, f'{_level(row)} interval ')}")
+    found = _because(row) or f", test loss {effect(row, f'{_level(row)} interval ')}"
+    return f"{_name(row)}: {verdict(row)}{found}"
 
 
 def _at_random(entry: Record) -> str:
@@ -173,19 +196,6 @@ def _against_budget(summary: Record, row: Record, params: Params) -> str:
     start = entries[-1].get("decided_from")
     turn = f" The interval excludes 0 from {_count(start, 'trial')} on." if start else ""
     return f"Random search, {_name(row)}: {said}.{turn}"
-
-
-def _unsettled(summary: Record) -> Iterator[str]:
-    """Yield what is undecided, with the studies that would decide it, and what has no verdict."""
-    rows, at_random = test_loss(summary), summary["budget_verdicts"]
-    undecided = [f"{_name(row)} ({needed(row, row['n_studies'])})" for row in rows if needed(row)]
-    unknown = [f"{_name(entry)}{_because(entry)}" for entry in [*rows, *at_random] if entry["reason"]]
-    if undecided:
-        yield f"Undecided, with what would decide if mean and spread stayed: {'; '.join(undecided)}."
-    if unknown:
-        yield f"No verdict: {'; '.join(dict.fromkeys(unknown))}."
-    if rows and not undecided and not unknown:
-        yield "The studies decide every contrast."
 
 
 def _links(links: list[Record]) -> str:

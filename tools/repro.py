@@ -1,0 +1,49 @@
+"""Run `dvc repro` as `make repro` does: its progress lines say how long all stages still take."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import numpy as np
+
+from svvr.params import Params, load
+from svvr.records import Arrays
+from svvr.training.run import Run, doses, replication
+
+MEASURE = 25  # epochs of an unpenalised run that measuring a trained one takes
+
+
+def forecast(params: Params, stages: Iterable[str]) -> dict[str, float]:
+    """Return each stage's seconds, from an epoch of each kind of run timed on noise; 0 where nothing is trained."""
+    from svvr.execution import work
+    from tools.try_penalty import seconds
+
+    tuning, budget, doses_ = params.tuning, params.budget, doses(params)
+    measure = [Run(0, 0.0, epochs=MEASURE, hidden=params.model.hidden, device=params.training.device)]
+    counts = {"tune": tuning.studies * tuning.trials * tuning.seeds_per_trial}
+    counts |= {"train": tuning.studies * params.final.seeds, "budget": budget.replicates * budget.points * budget.seeds}
+    asked = {"dose_response": doses_ + measure * len(doses_), "replicate": [run for _, run in replication(params)]}
+    for arm, settings in params.arms.items():
+        middle = {name: (low * high) ** 0.5 for name, (low, high) in settings.ranges(tuning.space).items()}
+        asked |= {f"{stage}@{arm}": [Run.of_arm(params, arm, middle, 0)] * n for stage, n in counts.items()}
+        asked[f"diagnose@{arm}"] = measure * (tuning.studies * params.diagnose.seeds)
+    runs = {stage: [((run.penalty, run.strength > 0), run) for run in asked.get(stage, ())] for stage in stages}
+    x, y = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32), np.arange(4000) % 10
+    noise: Arrays = {"x_train": x, "y_train": y, "x_validation": x[:1000], "y_validation": y[:1000]}
+    with work.session("timing", 0, params.training.device, keep=False) as session:
+        kinds = {kind: run for of_stage in runs.values() for kind, run in of_stage}
+        took = {kind: seconds(run, session, noise) for kind, run in kinds.items()}
+    return {stage: sum(run.epochs * took[kind] for kind, run in of_stage) for stage, of_stage in runs.items()}
+
+
+if __name__ == "__main__":
+    try:
+        dry = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True)
+        stages = re.findall("Running stage '([^']+)'", dry.stdout)
+        plan = forecast(load(), stages) if any(re.match("tune|train|budget", stage) for stage in stages) else {}
+    except ValueError as error:
+        sys.exit(f"repro: {error}")
+    os.execvpe("dvc", ["dvc", "repro"], os.environ | {"SVVR_PLAN": json.dumps(plan)})
