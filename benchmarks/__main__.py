@@ -224,7 +224,7 @@ def head() -> str:
 
 
 def main(size: Size) -> None:
-    data = {name: array[: size.examples] for name, array in mnist1d.splits(42, 10, 1042)[0].items()}
+    data = {name: array[: size.examples] for name, array in mnist1d.splits(seed=42, n_test=10, test_seed=1042).items()}
     print(f"{head()}\n{'milliseconds a unit (medians)':<46} {'reference':>11} {'ours':>11} {'ratio':>7}  spread")
     with workers.executor(workers.n_workers()) as (pool, n):
         list(pool.map(abs, range(n)))  # starts the workers before torch starts threads here

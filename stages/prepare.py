@@ -1,26 +1,29 @@
-"""Make the data splits, after a look at every arm's penalty: a mistake in one shows before anything is trained."""
+"""Make the data splits, and look at every arm's penalty: a mistake in one shows before anything is trained."""
 
 from svvr.execution import stage
 
 NAME = stage.begin("prepare")
 
-from svvr import records
-from svvr.data import mnist1d
+from svvr import data, records
 from svvr.execution import provenance, work
 from svvr.params import Params
 from svvr.training import penalty
 
 
 def main(params: Params) -> None:
+    unit, kind = (
+        data.Asked(params.data.name, params.data.settings()),
+        work.Work(data.compute, data.Made, data.Asked.modules),
+    )
+    arrays = work.compute(NAME, [unit], kind, {}, keep="path" not in dict(unit.settings))[0].content
+    sizes = data.sizes(arrays, params.model.hidden)
     for arm in params.arms.values():
         own = tuple(arm.fixed().items()), tuple(arm.own(params.tuning.space))
-        penalty.check(arm.penalty.name, (40, *params.model.hidden, 10), *own)
+        penalty.check(arm.penalty.name, sizes, *own)
         provenance.refuse_unknown(arm.penalty.name)
-    unit = params.data.seed, params.data.n_test, params.data.test_seed
-    data = work.compute(NAME, [unit], work.Work(mnist1d.make, mnist1d.Made), {})[0].content
     for file, splits in {"dev": ("train", "validation"), "test": ("test",)}.items():
-        records.write_npz(f"data/{file}.npz", {name: data[name] for name in data if name[2:] in splits})
-    records.write_rows("metrics/data.json", mnist1d.rows(data))
+        records.write_npz(f"data/{file}.npz", {name: arrays[name] for name in arrays if name[2:] in splits})
+    records.write_rows("metrics/data.json", data.rows(arrays))
 
 
 stage.run(NAME, main)

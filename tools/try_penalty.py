@@ -22,7 +22,7 @@ from torch import Tensor
 
 from svvr import diagnostics
 from svvr.analysis.statistics import CONFIDENCE, mean_interval
-from svvr.data import mnist1d
+from svvr.data import make
 from svvr.execution import work, workers
 from svvr.params import PENALTIES, Params, load
 from svvr.records import Arrays, read_rows
@@ -159,7 +159,8 @@ def picture(rows: pd.DataFrame, title: str) -> Figure:
 
 def main(params: Params) -> None:
     """Print a first look."""
-    data, _ = mnist1d.splits(params.data.seed, 10, params.data.test_seed)
+    few = {"n_test": 10} if params.data.name == "mnist1d" else {}
+    data = make(params.data.name, dict(params.data.settings()) | few)
     record = Path(f"metrics/tune/{next(iter(params.arms))}.json")
     trials = read_rows(record, "lr", "winner") if record.exists() else pd.DataFrame({"lr": [0.002], "winner": [True]})
     run, span, png = asked(sys.argv[1:], params, float(trials.loc[trials["winner"], "lr"].median()))

@@ -1,6 +1,6 @@
 """params.yaml, typed and validated as a whole: a value is right everywhere or refused before anything runs."""
 
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,11 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from svvr.records import ParamsError, read_yaml
 
 SHARED = ("lr", "weight_decay", "strength")  # what any arm may tune; the random design takes this order
-PENALTIES = Path(__file__).parent / "penalties"
+PENALTIES, DATA = (Path(__file__).parent / name for name in ("penalties", "data"))
 
 
-def _known(name: str) -> str:
-    known = sorted(path.stem for path in PENALTIES.glob("[!_.]*.py"))
+def _known(folder: Path, name: str) -> str:
+    known = sorted(path.stem for path in folder.glob("[!_.]*.py"))
     if name not in known:
         raise ValueError(f"got {name}, expected one of {', '.join(known)}")
     return name
@@ -27,7 +27,7 @@ Positive = Annotated[float, Field(ge=1e-12, le=1e12)]  # no later stage rounds i
 NonNegative = Annotated[float, Field(ge=0, le=1e12)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
-Known = Annotated[Name, AfterValidator(_known)]  # a file in svvr/penalties
+Known = Annotated[Name, AfterValidator(partial(_known, PENALTIES))]  # a file in svvr/penalties
 Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
 Contrasts = Annotated[tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...], Field(strict=False)]
 
@@ -39,11 +39,15 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """`data`: seeds of MNIST-1D's generator, and the size of the test split."""
+    """`data`: a file in svvr/data, and the parameters of its function `splits`, which checks them."""
 
-    seed: Seed
-    n_test: Annotated[int, Field(ge=10, le=1_000_000, multiple_of=10)]  # as many examples of each of 10 classes
-    test_seed: Seed
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool | int | float | str]
+    name: Annotated[Name, AfterValidator(partial(_known, DATA))]
+
+    def settings(self) -> tuple[tuple[str, Any], ...]:
+        """Return the parameters, in the order of their names."""
+        return tuple(sorted(self.__pydantic_extra__.items()))
 
 
 class Model(Section):
@@ -188,18 +192,12 @@ class Budget(Section):
 
 
 class Dose(Section):
-    """A path of `dose_response`: a penalty at increasing strengths, all else fixed."""
+    """A path of `dose_response`: a penalty at several strengths, all else fixed."""
 
     penalty: Known
     lr: Positive
     weight_decay: NonNegative = 0.0
     strengths: Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=2, max_length=1000)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if any(a >= b for a, b in pairwise(self.strengths)):
-            raise ValueError(f"got strengths {list(self.strengths)}, expected them to increase")
-        return self
 
 
 class DoseResponse(Section):
@@ -231,24 +229,19 @@ class Params(Section):
     @classmethod
     def _share(cls, data: Any) -> Any:
         """Give every arm its reference, and its penalty what `penalties` says of it; what is malformed is left."""
-        arms, shared = (data.get(key) if isinstance(data, dict) else None for key in ("arms", "penalties"))
-        if not isinstance(arms, dict) or not isinstance(shared, dict):
-            return data
         found: dict[Any, Any] = {}
-        for name, arm in arms.items():
-            if isinstance(arm, dict) and isinstance(arm.get("penalty"), dict):
-                common = shared.get(str(arm["penalty"].get("name")))
-                arm = arm | {"penalty": (common if isinstance(common, dict) else {}) | arm["penalty"]}
-                if found:
-                    arm = {"reference": next(iter(found))} | arm
-            found[name] = arm
+        try:
+            for name, arm in data["arms"].items():
+                common = data["penalties"].get(arm["penalty"]["name"], {})
+                first = {"reference": next(iter(found))} if found else {}
+                found[name] = first | arm | {"penalty": common | arm["penalty"]}
+        except (TypeError, KeyError, AttributeError):
+            return data
         return data | {"arms": found}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         rule = self.compare
-        if self.data.test_seed == self.data.seed:
-            raise ValueError(f"data.test_seed: got {self.data.seed}, expected another than data.seed")
         if rule.equivalence_level > rule.level:
             raise ValueError(f"compare.equivalence_level: got {rule.equivalence_level}, expected at most compare.level")
         for name, arm in self.arms.items():
@@ -288,13 +281,20 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(read_yaml(path))
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        found = [each for each in found if each["loc"][-1:] not in (("bool",), ("int",), ("float",))]  # left: its range
-        first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
-        key = ".".join(part for part in map(str, first["loc"]) if not part.endswith(("[key]", "Range]")))
-        said = first["msg"].removeprefix("Value error, ")
-        if first["type"] != "value_error":
-            got = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
-            words = {"missing": "Input should be a value", "extra_forbidden": "Input should be no such key"}
-            said = f"got {got}, {words.get(first['type'], said)}".replace("Input should be", "expected")
-        raise ParamsError(f"{path}: {key}{key and ': '}{said}") from None
+        raise ParamsError(f"{path}: {said(error)}") from None
+
+
+def said(error: ValidationError) -> str:
+    """Return the first of pydantic's complaints in our words: the key, what was got, what was expected."""
+    found = error.errors(include_url=False)
+    found = [each for each in found if each["loc"][-1:] not in (("bool",), ("int",), ("float",))]  # left: its range
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+    key = ".".join(part for part in map(str, first["loc"]) if not part.endswith(("[key]", "Range]")))
+    text = first["msg"].removeprefix("Value error, ")
+    if first["type"] != "value_error":
+        kind = first["type"].replace("missing_keyword_only_argument", "missing")
+        got = "nothing" if kind == "missing" else repr(first["input"])[:80]
+        words = {"missing": "Input should be a value", "extra_forbidden": "Input should be no such key"}
+        words["unexpected_keyword_argument"] = words["extra_forbidden"]
+        text = f"got {got}, {words.get(kind, text)}".replace("Input should be", "expected")
+    return f"{key}{key and ': '}{text}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -34,7 +35,7 @@ def copy(finished: Copy) -> Iterator[Copy]:
     yield finished
     finished.params = json.loads(before)
     finished.run("git", "checkout", "-q", "--", ".")
-    finished.run("git", "clean", "-qfd", "--", "metrics", "src")
+    finished.run("git", "clean", "-qfd", "--", "metrics", "src", "data/source")
 
 
 def rows(copy: Copy, name: str) -> pd.DataFrame:
@@ -219,6 +220,29 @@ def test_one_arm_and_no_contrasts(copy: Copy) -> None:
         copy.stage(name)
     assert json.loads((copy.folder / "metrics/verdicts.json").read_text()) == {}
     assert "no arm has a reference" in copy.run("python", "-m", "tools.answer", PYTHONPATH="src")
+
+
+def test_the_guide_to_one_s_own_data(copy: Copy) -> None:
+    """Follow docs/data.md with 7 features and 3 classes, one of them constant; then with scikit-learn's digits."""
+    (block,) = re.findall(r"(?s)```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text())
+    copy.params |= yaml.safe_load(textwrap.dedent(block))
+    y = np.repeat(["setosa", "virginica", "versicolor"], 50)
+    x = np.random.default_rng(0).normal(size=(150, 7)) + np.arange(7) * (y == "setosa")[:, None]
+    frame = pd.DataFrame(x, columns=list("abcdefg")).assign(g=1.0, species=y)
+    frame.to_csv(copy.folder / copy.params["data"]["path"], index=False)
+    copy.params["arms"] = {"regularized": copy.params["arms"]["regularized"] | {"reference": None}}
+    copy.params["compare"]["contrasts"], copy.params["training"]["batch_size"] = [], 30
+    copy.write_params()
+    output = copy.run("dvc", "repro")
+    assert "1 of 7 features left out" in output and "replicate: left out" in output
+    assert rows(copy, "data")["shape"].tolist() == [[90, 6], [90], [30, 6], [30], [30, 6], [30]]
+    assert rows(copy, "train/regularized")["validation_accuracy"].max() > 0.5
+    assert (copy.folder / "plots/replication.png").exists() and rows(copy, "replicate").empty
+    copy.params["data"] = {"name": "digits", "seed": 1}
+    copy.write_params()
+    assert copy.repro("tune@regularized") == {"prepare", "tune@regularized"}
+    frame.to_csv(copy.folder / "data/source/another.csv", index=False)  # DVC watches the folder
+    assert copy.repro("prepare") == {"prepare"}
 
 
 CHECK = """

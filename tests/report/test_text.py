@@ -105,7 +105,7 @@ def test_where_the_published_run_started_is_read_from_the_ranges(
     frame = pd.DataFrame([fresh, continued], columns=["last_min", "last_max"])
     frame = frame.assign(row=["regularized_fresh", "regularized_continued"], published=1.396)
     assert said in text.published(frame)
-    assert "other settings" in text.published(frame.assign(published=float("nan")))
+    assert "other settings or data" in text.published(frame.assign(published=float("nan")))
 
 
 @pytest.mark.parametrize("budget", VERDICTS)

@@ -32,7 +32,7 @@ torch.save([peer_jax.train(form, *arguments) for form in forms], sys.argv[1])
 
 @pytest.fixture(scope="module")
 def splits() -> Arrays:
-    return mnist1d.splits(42, 10, 1042)[0]
+    return mnist1d.splits(seed=42, n_test=10, test_seed=1042)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3])

@@ -15,7 +15,6 @@ from torch import nn
 
 from svvr import params as settings
 from svvr import penalties
-from svvr.data import mnist1d
 from svvr.records import Arrays
 from svvr.training import loop
 from svvr.training.run import Result, Run
@@ -134,7 +133,7 @@ def test_a_look_at_penalties_of_one_s_own(
     monkeypatch.setattr(penalties, "__path__", [*penalties.__path__, str(elsewhere)])
     monkeypatch.setattr(try_penalty, "PENALTIES", elsewhere)
     monkeypatch.setattr(try_penalty, "SECONDS", 1.0)
-    monkeypatch.setattr(mnist1d, "splits", lambda *_: (tiny_data, {}))
+    monkeypatch.setattr(try_penalty, "make", lambda *_: tiny_data)
     out = look("PENALTY=aimed", "TARGET=1.0", "STRENGTH=0.01:10", "PNG=look.png")
     assert out.startswith("aimed, coupled; adam, learning rate 0.002, ") and (elsewhere / "look.png").exists()
     assert "\nworth tuning: " in out and "\nthe full comparison of one more arm: 2176 runs, about " in out

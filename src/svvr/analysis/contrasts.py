@@ -33,9 +33,9 @@ def summarise(
 
     The frames are those of `tables`; test_losses are arm -> (studies, n_test) losses, averaged over a study's runs.
     Returns `hypothesis` (its verdict) and lists of rows: `arms`, `contrasts`, `budget` and `budget_verdicts`. Raises
-    ValueError where rows are missing or runs are not paired, see `tables.check`.
+    ValueError where runs are not paired, see `tables.check`.
     """
-    tables.check(params, trials, runs, design, diagnosed)
+    tables.check(params, runs)
     listed, boundary = params.contrasts(), on_boundary(params, trials)
     designs = {arm: budget.design(design[design["arm"] == arm]) for arm in params.arms}
     pairs = tables.pairs(tables.quantities(runs, diagnosed), listed)

@@ -14,10 +14,11 @@ ROWS = {"baseline": 1.198, "regularized_fresh": 1.396, "regularized_continued": 
 
 
 def as_published(params: Params) -> bool:
-    """Return whether the replication repeats what was published: architecture, training and hyperparameters."""
+    """Return whether the replication repeats what was published: data, architecture, training and hyperparameters."""
     own, regularized = params.replicate, params.replicate.regularized
     protocol = params.model.hidden, params.training.batch_size, own.epochs, own.baseline.lr
-    return (*protocol, regularized.lr, regularized.strength) == PROTOCOL
+    published = params.data.name == "mnist1d" and dict(params.data.settings()).keys() == {"seed", "n_test", "test_seed"}
+    return published and (*protocol, regularized.lr, regularized.strength) == PROTOCOL
 
 
 def summarise(runs: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -39,4 +40,5 @@ def summarise(runs: pd.DataFrame, params: Params) -> pd.DataFrame:
         for statistic, function in (("mean", "mean"), ("sd", "std"), ("min", "min"), ("max", "max")):
             row[f"last_{statistic}"] = last.agg(function, skipna=False)
         rows.append(row | {"published": ROWS[str(name)] if known else math.nan})
-    return pd.DataFrame(rows)
+    columns = ["row", "lr", "strength", "n_runs", "last_mean", "last_sd", "last_min", "last_max", "published"]
+    return pd.DataFrame(rows, columns=columns)

@@ -55,8 +55,7 @@ def diagnosed(metrics: Path, arms: Iterable[str]) -> pd.DataFrame:
 
 def activity(metrics: Path) -> pd.DataFrame:
     """Return each penalty's value at its arm's runs and at its reference's; no rows where no arm has a penalty."""
-    path, columns = metrics / "activity.json", ["arm", "reference", *RUN, *VALUES]
-    return pd.DataFrame(columns=columns) if read_json(path) == [] else _read(path, *columns)
+    return _read(metrics / "activity.json", "arm", "reference", *RUN, *VALUES)
 
 
 def dose_response(metrics: Path) -> pd.DataFrame:
@@ -65,12 +64,13 @@ def dose_response(metrics: Path) -> pd.DataFrame:
 
 
 def replicate(metrics: Path) -> pd.DataFrame:
-    """Return the runs of the replication; `validation_loss_curve` is a list."""
+    """Return the runs of the replication, none with other data than its own; `validation_loss_curve` is a list."""
     return _read(metrics / "replicate.json", "row", "seed", "lr", "strength", "state", "validation_loss_curve")
 
 
 def _read(path: Path, *columns: str) -> pd.DataFrame:
-    return read_rows(path, *columns).astype({name: "float64" for name in columns if name in FLOATS})
+    found = pd.DataFrame(columns=list(columns)) if read_json(path) == [] else read_rows(path, *columns)
+    return found.astype({name: "float64" for name in columns if name in FLOATS})
 
 
 def _arms(folder: Path, arms: Iterable[str], *columns: str) -> pd.DataFrame:
@@ -114,20 +114,8 @@ def pairs(values: pd.DataFrame, contrasts: Sequence[tuple[str, str]]) -> pd.Data
     return paired[[*key, *VALUES]].assign(d=paired["value"] - paired["value_reference"])
 
 
-def check(
-    params: Params, trials: pd.DataFrame, runs: pd.DataFrame, design: pd.DataFrame, diagnosed: pd.DataFrame
-) -> None:
-    """Raise ValueError where rows are missing, or where paired runs started from different weights."""
-    studies, seeds, budget = params.tuning.studies, params.final.seeds, params.budget
-    for name, frame, expected in (
-        ("trials", trials, studies * params.tuning.trials),
-        ("final runs", runs, studies * seeds),
-        ("runs of the random design", design, budget.replicates * budget.points * budget.seeds),
-        ("diagnosed runs", diagnosed, studies * min(seeds, params.diagnose.seeds)),
-    ):
-        for arm in params.arms:
-            if (n := int((frame["arm"] == arm).sum())) != expected:
-                raise ValueError(f"arm {arm}: got {n} {name}, expected {expected} as in params.yaml")
+def check(params: Params, runs: pd.DataFrame) -> None:
+    """Raise ValueError where paired runs started from different weights, or one of them is missing."""
     for pair in params.contrasts():
         one, other = (runs.loc[runs["arm"] == arm, [*RUN, "initial_weights"]] for arm in pair)
         both = one.merge(other, on=RUN, how="outer")

@@ -1,73 +1,54 @@
 """MNIST-1D: its official train and validation splits, and a fresh test split from the same generator."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from svvr.records import Arrays, Row, array_hash
+from svvr.params import Seed
+from svvr.records import Arrays
 
 N_OFFICIAL, N_TRAIN = 5000, 4000
 
 
-def splits(seed: int, n_test: int, test_seed: int) -> tuple[Arrays, Arrays]:
+def splits(
+    *,
+    seed: Seed,
+    n_test: Annotated[int, Field(ge=10, le=1_000_000, multiple_of=10)],
+    test_seed: Seed,
+    n_train: Annotated[int, Field(ge=10, le=N_TRAIN)] = N_TRAIN,
+    **generator: int | float,
+) -> Arrays:
     """Make the three splits, standardised with the official examples' raw mean and standard deviation.
 
     Args:
         seed: generator seed of the official examples.
-        n_test: number of test examples, a multiple of 10.
-        test_seed: generator seed of the test split.
+        n_test: number of test examples, as many of each of 10 classes.
+        test_seed: generator seed of the test split, another than seed.
+        n_train: number of training examples, the first of 4000.
+        generator: options of `mnist1d.data.get_dataset_args`, such as template_len, corr_noise_scale and shear_scale.
 
     Returns:
-        `x_train` (4000, 40), `y_train` (4000,), `x_validation` (1000, 40), `y_validation` (1000,); and `x_test`
-        (n_test, 40), `y_test` (n_test,). x float32, y int64.
+        `x_train` (n_train, 40), `y_train` (n_train,), `x_validation` (1000, 40), `y_validation` (1000,), `x_test`
+        (n_test, 40), `y_test` (n_test,).
     """
-    x, y = raw_examples(seed, N_OFFICIAL)
+    if test_seed == seed:
+        raise ValueError(f"data.test_seed: got {seed}, expected another than data.seed")
+    x, y = raw_examples(seed, N_OFFICIAL, **generator)
     mean, sd = moments(x)
     x = ((x - mean) / sd).astype(np.float32)
-    x_test, y_test = raw_examples(test_seed, n_test)
-    development = {
-        "x_train": x[:N_TRAIN],
-        "y_train": y[:N_TRAIN],
-        "x_validation": x[N_TRAIN:],
-        "y_validation": y[N_TRAIN:],
-    }
-    return development, {"x_test": ((x_test - mean) / sd).astype(np.float32), "y_test": y_test}
+    x_test, y_test = raw_examples(test_seed, n_test, **generator)
+    train, validation = slice(0, n_train), slice(N_TRAIN, N_OFFICIAL)
+    found = {"x_train": x[train], "y_train": y[train], "x_validation": x[validation], "y_validation": y[validation]}
+    return found | {"x_test": ((x_test - mean) / sd).astype(np.float32), "y_test": y_test}
 
 
-@dataclass(frozen=True)
-class Made:
-    """Arrays by name, as finished work that can be kept."""
-
-    content: Arrays
-
-    def arrays(self) -> Arrays:
-        """Return them."""
-        return self.content
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> "Made":
-        """Return what `arrays` was called on."""
-        return cls(arrays)
-
-
-def make(units: Sequence[tuple[int, int, int]], _: Arrays) -> list[Made]:
-    """Make all splits for each unit, which holds the arguments of `splits`."""
-    return [Made({**development, **test}) for development, test in (splits(*unit) for unit in units)]
-
-
-def rows(arrays: Arrays) -> list[Row]:
-    """Describe the splits: a row an array."""
-    return [
-        {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "sha256": array_hash(array)}
-        for name, array in arrays.items()
-    ]
-
-
-def raw_examples(seed: int, n: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def raw_examples(seed: int, n: int, **generator: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Draw MNIST-1D examples before standardisation, as many of each digit: (n, 40) signals and (n,) digits, shuffled.
 
     The draws are those of `mnist1d.data.make_dataset`, which hides the raw mean and standard deviation that the test
@@ -78,7 +59,12 @@ def raw_examples(seed: int, n: int) -> tuple[npt.NDArray[np.float64], npt.NDArra
     from mnist1d.data import get_dataset_args, get_templates  # takes a second, which a look-up need not wait for
     from mnist1d.transform import transform
 
-    arguments, templates = get_dataset_args(), get_templates()
+    known, templates = get_dataset_args(as_dict=True), get_templates()
+    for key, value in generator.items():
+        if key not in known or type(known[key]) is not type(value):
+            like = ", ".join(f"{name}: {each}" for name, each in known.items() if type(each) in (int, float))
+            raise ValueError(f"data.{key}: got {value}, expected options of the generator like {like}")
+    arguments = SimpleNamespace(**known | generator)
     with _global_seed(seed):
         digits = np.repeat(templates["y"], n // 10)
         signals = [transform(templates["x"][digit], templates["t"], arguments)[0] for digit in digits]

@@ -80,11 +80,11 @@ def by_budget(summary: Record, params: Params) -> list[str]:
 
 def published(repeated: pd.DataFrame) -> str:
     """Return where the published regularized run started, from the ranges of analysis.replication.summarise."""
+    if repeated["published"].isna().all():
+        return "The replication has other settings or data than the published experiment."
     rows = repeated.set_index("row")
     loss, low, high = (rows[name].to_dict() for name in ("published", "last_min", "last_max"))
     claim, kinds = loss["regularized_fresh"], ("regularized_continued", "regularized_fresh")
-    if pd.isna(claim):
-        return "The replication has other settings than the published experiment."
     continued, fresh = (low[kind] <= claim <= high[kind] for kind in kinds)
     said = "may have started from either"
     if continued != fresh:
