@@ -94,7 +94,7 @@ def test_going_back_after_an_edit_or_an_experiment_is_cached(copy: Copy) -> None
     assert key in copy.run("dvc", "params", "diff")
     (command,) = re.findall("dvc exp show[^#]*", (ROOT / "docs/running.md").read_text())
     shown = copy.run(*shlex.split(command), COLUMNS="120")
-    assert "regu-base" in shown and key in shown and "metrics/" not in shown
+    assert key in shown and "metrics/" not in shown and max(map(len, shown.splitlines())) <= 120
     copy.run("git", "checkout", "-q", "--", "params.yaml")
     assert "Stage 'tune@regularized' is cached - skipping run" in copy.run("dvc", "repro", "-s", "tune@regularized")
     copy.run("git", "checkout", "-q", "--", "dvc.lock")
@@ -222,29 +222,6 @@ def test_one_arm_and_no_contrasts(copy: Copy) -> None:
     assert "no arm has a reference" in copy.run("python", "-m", "tools.answer", PYTHONPATH="src")
 
 
-def test_the_guide_to_one_s_own_data(copy: Copy) -> None:
-    """Follow docs/data.md with 7 features and 3 classes, one of them constant; then with scikit-learn's digits."""
-    (block,) = re.findall(r"(?s)```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text())
-    copy.params |= yaml.safe_load(textwrap.dedent(block))
-    y = np.repeat(["setosa", "virginica", "versicolor"], 50)
-    x = np.random.default_rng(0).normal(size=(150, 7)) + np.arange(7) * (y == "setosa")[:, None]
-    frame = pd.DataFrame(x, columns=list("abcdefg")).assign(g=1.0, species=y)
-    frame.to_csv(copy.folder / copy.params["data"]["path"], index=False)
-    copy.params["arms"] = {"regularized": copy.params["arms"]["regularized"] | {"reference": None}}
-    copy.params["compare"]["contrasts"], copy.params["training"]["batch_size"] = [], 30
-    copy.write_params()
-    output = copy.run("dvc", "repro")
-    assert "1 of 7 features left out" in output and "replicate: left out" in output
-    assert rows(copy, "data")["shape"].tolist() == [[90, 6], [90], [30, 6], [30], [30, 6], [30]]
-    assert rows(copy, "train/regularized")["validation_accuracy"].max() > 0.5
-    assert (copy.folder / "plots/replication.png").exists() and rows(copy, "replicate").empty
-    copy.params["data"] = {"name": "digits", "seed": 1}
-    copy.write_params()
-    assert copy.repro("tune@regularized") == {"prepare", "tune@regularized"}
-    frame.to_csv(copy.folder / "data/source/another.csv", index=False)  # DVC watches the folder
-    assert copy.repro("prepare") == {"prepare"}
-
-
 CHECK = """
 test, rows = records.read_npz("data/test.npz"), records.read_rows("metrics/train/regularized.json", "test_loss")
 loss = torch.nn.functional.cross_entropy(network(torch.tensor(test["x_test"])), torch.tensor(test["y_test"]))
@@ -273,3 +250,26 @@ def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, 
     clone.folder = tmp_path / "clone"
     assert clone.repro("--allow-missing") == set()
     assert "regu-base" in clone.run("dvc", "metrics", "show", "metrics/verdicts.json")
+
+
+def test_the_guide_to_one_s_own_data(copy: Copy) -> None:
+    """Follow docs/data.md with 7 features and 3 classes, one of them constant; then with scikit-learn's digits."""
+    (block,) = re.findall(r"(?s)```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text())
+    copy.params |= yaml.safe_load(textwrap.dedent(block))
+    y = np.repeat(["setosa", "virginica", "versicolor"], 50)
+    x = np.random.default_rng(0).normal(size=(150, 7)) + np.arange(7) * (y == "setosa")[:, None]
+    frame = pd.DataFrame(x, columns=list("abcdefg")).assign(g=1.0, species=y)
+    frame.to_csv(copy.folder / copy.params["data"]["path"], index=False)
+    copy.params["arms"] = {"regularized": copy.params["arms"]["regularized"] | {"reference": None}}
+    copy.params["compare"]["contrasts"], copy.params["training"]["batch_size"] = [], 30
+    copy.write_params()
+    output = copy.run("dvc", "repro")
+    assert "1 of 7 features left out" in output and "replicate: left out" in output
+    assert rows(copy, "data")["shape"].tolist() == [[90, 6], [90], [30, 6], [30], [30, 6], [30]]
+    assert rows(copy, "train/regularized")["validation_accuracy"].max() > 0.5
+    assert (copy.folder / "plots/replication.png").exists() and rows(copy, "replicate").empty
+    copy.params["data"] = {"name": "digits", "seed": 1}
+    copy.write_params()
+    assert copy.repro("tune@regularized") == {"prepare", "tune@regularized"}
+    frame.to_csv(copy.folder / "data/source/another.csv", index=False)  # DVC watches the folder
+    assert copy.repro("prepare") == {"prepare"}
