@@ -27,7 +27,7 @@ verdicts: venv  ## print all effects, intervals, verdicts and flags
 quick: venv  ## run every stage on small settings in a temporary copy, in minutes: no verdict that counts
 	@dvc exp run --temp $(SMALL) --name quick-$$RANDOM
 smoke: venv  ## the same with few epochs: does every stage run?
-	@dvc exp run --temp $(SMALL) -S training.epochs=2 -S replicate.epochs=2 -S data.n_test=1000 --name smoke-$$RANDOM
+	@dvc exp run --temp $(SMALL) -S training.epochs=2 -S replicate.epochs=2 --name smoke-$$RANDOM
 verify: venv  ## recompute everything in a temporary clone and compare the metrics byte for byte
 	@copy=$$(mktemp -d) && git clone -q . $$copy && ln -s $(CURDIR)/.venv $$copy/.venv && cd $$copy && dvc repro -f && git diff --stat --exit-code -- metrics ':!metrics/provenance' && rm -rf $$copy
 check: lint  ## lint, types, fast tests

@@ -11,15 +11,12 @@ from svvr.training import penalty
 
 
 def main(params: Params) -> None:
-    unit, kind = (
-        data.Asked(params.data.name, params.data.settings()),
-        work.Work(data.compute, data.Made, data.Asked.modules),
-    )
-    arrays = work.compute(NAME, [unit], kind, {}, keep="path" not in dict(unit.settings))[0].content
+    unit = data.Asked(params.data.name, params.data.settings())
+    kind = work.Work(data.compute, data.Made, data.Asked.modules)
+    arrays = work.compute(NAME, [unit], kind, {}, keep=params.data.name == "mnist1d")[0].content
     sizes = data.sizes(arrays, params.model.hidden)
     for arm in params.arms.values():
-        own = tuple(arm.fixed().items()), tuple(arm.own(params.tuning.space))
-        penalty.check(arm.penalty.name, sizes, *own)
+        penalty.check(arm.penalty.name, sizes, tuple(arm.fixed().items()), tuple(arm.own(params.tuning.space)))
         provenance.refuse_unknown(arm.penalty.name)
     for file, splits in {"dev": ("train", "validation"), "test": ("test",)}.items():
         records.write_npz(f"data/{file}.npz", {name: arrays[name] for name in arrays if name[2:] in splits})

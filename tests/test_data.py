@@ -100,6 +100,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("file", {"x": HOLED, "y": LABELS}, "data/source/own.npz: got a number or label that is missing"),
     ("file", {"x": X[:, 0], "y": LABELS}, "data/source/own.npz: got x (90,) and y (90,), expected"),
     ("file", {"x": X, "y": LABELS, "seed": "1"}, "data.seed: got '1', expected a valid integer"),
+    ("file", {"x": X, "y": LABELS, "validation": "0.2"}, "data.validation: got '0.2', expected a valid number"),
     ("file", {"x": X, "y": LABELS, "size": 3}, "data.size: got 3, expected no such key"),
     ("file", {"text": True}, "data/source/own.csv: got text in f1, expected numbers in all columns but label"),
     (
@@ -107,7 +108,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
         {"text": True, "label": "kind"},
         "data/source/own.csv: got the columns f0, f1, label, expected data.label",
     ),
-    ("digits", {"seed": 0, "test": 0.0}, "data: got 0 of 1797 examples in test, expected enough"),
+    ("digits", {"seed": 0, "test": 0.0}, "data.test: got 0.0, expected greater than 0"),
     ("mnist1d", {"seed": 1, "test_seed": 2}, "data.n_test: got nothing, expected a value"),
     ("mnist1d", {"seed": 1, "test_seed": 1, "n_test": 10}, "data.test_seed: got 1, expected another than data.seed"),
     ("mnist1d", {"seed": 1, "test_seed": 2, "n_test": 15}, "data.n_test: got 15, expected a multiple of 10"),

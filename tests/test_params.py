@@ -89,6 +89,7 @@ penalties.sv_variance.power | {low: 2.0, high: 1.0} | penalties.sv_variance.powe
 penalties.sv_variance.power | {low: 1.0, high: 2.0} | arms.regularized.tune: got ['lr', 'strength'], expected each once
 arms.regularized.tune | [lr] | arms.regularized.tune: got ['lr'], expected each once: lr, strength, and weight_decay
 compare.contrasts.0.1 | base | compare.contrasts: got ['regularized', 'base'], expected two of baseline, regularized
+dose_response.settings.1.strengths | [1, 1] | dose_response.settings: got strengths that do not increase
 dose_response.settings.1.penalty | svv | dose_response.settings.1.penalty: got svv, expected one of activ
 """
 

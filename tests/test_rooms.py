@@ -16,7 +16,7 @@ BELOW = {  # room -> the rooms that it may import, beside itself
     "report": {"analysis", *EVERYWHERE},
     **{room: {"training", *EVERYWHERE} for room in ("execution", "tuning", "diagnostics")},
 }
-LIMITS = {"src": 4440, "stages": 250, "tools": 350, "benchmarks": 450, "tests": 5000, "dvc.yaml": 100, "Makefile": 45}
+LIMITS = {"src": 4740, "stages": 253, "tools": 395, "benchmarks": 450, "tests": 5000, "dvc.yaml": 100, "Makefile": 45}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")

@@ -75,7 +75,13 @@ def full_runs(earlier: pd.DataFrame, summary: Record, params: Params) -> pd.Data
     for row in [*rows_of(earlier), *own]:
         rows.setdefault(row["contrast"], {})[row["run"]] = f"{text.effect(row)}, {row['verdict']}"
     columns = [*earlier["run"].unique(), label]
-    return pd.DataFrame.from_dict(rows, orient="index")[columns].fillna("").rename_axis("contrast").reset_index()
+    return (
+        pd.DataFrame.from_dict(rows, orient="index")
+        .reindex(columns=columns)
+        .fillna("")
+        .rename_axis("contrast")
+        .reset_index()
+    )
 
 
 def speed(benchmark: str) -> pd.DataFrame:

@@ -26,6 +26,8 @@ def forecast(params: Params, stages: Iterable[str]) -> dict[str, float]:
     counts = {"tune": tuning.studies * tuning.trials * tuning.seeds_per_trial}
     counts |= {"train": tuning.studies * params.final.seeds, "budget": budget.replicates * budget.points * budget.seeds}
     asked = {"dose_response": doses_ + measure * len(doses_), "replicate": [run for _, run in replication(params)]}
+    if params.data.name != "mnist1d":
+        del asked["replicate"]
     for arm, settings in params.arms.items():
         middle = {name: (low * high) ** 0.5 for name, (low, high) in settings.ranges(tuning.space).items()}
         asked |= {f"{stage}@{arm}": [Run.of_arm(params, arm, middle, 0)] * n for stage, n in counts.items()}
@@ -40,10 +42,15 @@ def forecast(params: Params, stages: Iterable[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    plan: dict[str, float] = {}
     try:
-        dry = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True)
-        stages = re.findall("Running stage '([^']+)'", dry.stdout)
+        if code := subprocess.run(["dvc", "repro", "prepare"]).returncode:
+            sys.exit(code)
+        said = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True).stdout  # knows the data now
+        stages = [name for name in re.findall("Running stage '([^']+)'", said) if f"'{name}' is cached" not in said]
         plan = forecast(load(), stages) if any(re.match("tune|train|budget", stage) for stage in stages) else {}
-    except ValueError as error:
-        sys.exit(f"repro: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"repro: no forecast: {error}")
     os.execvpe("dvc", ["dvc", "repro"], os.environ | {"SVVR_PLAN": json.dumps(plan)})

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from svvr.records import ParamsError, read_yaml
 
 SHARED = ("lr", "weight_decay", "strength")  # what any arm may tune; the random design takes this order
+ENDS = ("[key]", "Range]")  # of what pydantic adds to keys
 PENALTIES, DATA = (Path(__file__).parent / name for name in ("penalties", "data"))
 
 
@@ -241,28 +242,26 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        rule = self.compare
-        if rule.equivalence_level > rule.level:
+        if (rule := self.compare).equivalence_level > rule.level:
             raise ValueError(f"compare.equivalence_level: got {rule.equivalence_level}, expected at most compare.level")
+        if any(list(path.strengths) != sorted({*path.strengths}) for path in self.dose_response.settings):
+            raise ValueError("dose_response.settings: got strengths that do not increase, expected them to")
         for name, arm in self.arms.items():
             _check_arm(name, arm, self.arms)
         for pair in rule.contrasts:
             if not set(pair) <= set(self.arms) or pair[0] == pair[1] or rule.contrasts.count(pair) > 1:
-                expected = f"two of {', '.join(self.arms)}, and each contrast once"
-                raise ValueError(f"compare.contrasts: got {list(pair)}, expected {expected}")
+                raise ValueError(f"compare.contrasts: got {list(pair)}, expected two of {', '.join(self.arms)}, once")
         return self
 
     def contrasts(self) -> list[tuple[str, str]]:
         """Return (arm, reference) of every contrast: those of `compare`, then arms in none of them."""
-        listed = list(self.compare.contrasts)
-        named = {arm for pair in listed for arm in pair}
+        named = {arm for pair in self.compare.contrasts for arm in pair}
         others = [(name, arm.reference) for name, arm in self.arms.items() if name not in named and arm.reference]
-        return listed + others
+        return [*self.compare.contrasts, *others]
 
 
 def _check_arm(name: str, arm: Arm, arms: dict[str, Arm]) -> None:
-    penalty = arm.penalty
-    if (penalty.name == "none") == (penalty.strength is not None):
+    if ((penalty := arm.penalty).name == "none") == (penalty.strength is not None):
         expected = "no range of strengths" if penalty.strength else "strength: {low, high}"
         raise ValueError(f"arms.{name}.penalty: got {penalty.name}, expected {expected} with it")
     tuned = {"lr", *(each for each, value in penalty.__pydantic_extra__.items() if isinstance(value, Range))}
@@ -287,9 +286,10 @@ def load(path: Path = Path("params.yaml")) -> Params:
 def said(error: ValidationError) -> str:
     """Return the first of pydantic's complaints in our words: the key, what was got, what was expected."""
     found = error.errors(include_url=False)
-    found = [each for each in found if each["loc"][-1:] not in (("bool",), ("int",), ("float",))]  # left: its range
-    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
-    key = ".".join(part for part in map(str, first["loc"]) if not part.endswith(("[key]", "Range]")))
+    kinds = {"bool", "int", "float", "str", "constrained-int", "constrained-float"}  # of values that may be several
+    kept = [each for each in found if each["loc"][-1:] == () or each["loc"][-1] not in kinds]
+    first = next((each for each in found if each["type"] == "extra_forbidden"), (kept or found[::-1])[0])
+    key = ".".join(str(part) for part in first["loc"] if part not in kinds and not str(part).endswith(ENDS))
     text = first["msg"].removeprefix("Value error, ")
     if first["type"] != "value_error":
         kind = first["type"].replace("missing_keyword_only_argument", "missing")

@@ -97,7 +97,8 @@ def test_what_works_names_every_better_arm_by_its_reference(verdicts: tuple[str,
 @pytest.mark.parametrize(("fresh", "continued", "said"), [
     ((1.0, 1.1), (1.3, 1.5), "did not start from the baseline's initial weights but was continued from the trained"),
     ((1.3, 1.5), (1.0, 1.1), "started from the baseline's initial weights: its settings give 1.00 to 1.10 (continued"),
-    ((1.0, 1.1), (1.0, 1.1), "may have started from either"),
+    ((1.3, 1.5), (1.3, 1.5), "may have started from either"),
+    ((1.0, 1.1), (1.0, 1.1), "lies in neither range"),
 ])  # fmt: skip
 def test_where_the_published_run_started_is_read_from_the_ranges(
     fresh: tuple[float, float], continued: tuple[float, float], said: str

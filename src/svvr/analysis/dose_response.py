@@ -39,20 +39,20 @@ def path(of_setting: pd.DataFrame) -> pd.DataFrame:
     """Return a path of `curves` by strength: mean conditioning, and test loss as ENDS."""
     by_strength = {name: rows.set_index("strength") for name, rows in of_setting.groupby("quantity")}
     frame = by_strength["test_loss"][ENDS].assign(conditioning=by_strength["conditioning"]["mean"])
-    return frame.sort_index().dropna()
+    return frame.sort_index()
 
 
 def at_equal_conditioning(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return penalty, conditioning, and test loss as ENDS at the lowest condition number that every path reaches.
+    """Return setting, conditioning, and test loss as ENDS at the lowest condition number that every path reaches.
 
-    Losses are interpolated in its logarithm between strengths. No rows where the paths share no condition number.
+    Losses are interpolated in its logarithm between strengths. No rows where fewer than two paths share one.
     """
-    paths = [(rows["penalty"].iloc[0], path(rows).sort_values("conditioning")) for rows in settings(curves).values()]
-    reached = [each["conditioning"] for _, each in paths]
+    paths = {name: path(rows).dropna().sort_values("conditioning") for name, rows in settings(curves).items()}
+    reached = [each["conditioning"] for each in paths.values()]
     lowest, highest = max(each.min() for each in reached), min(each.max() for each in reached)
     rows = [
-        [penalty, lowest, *(np.interp(lowest, each["conditioning"], each[end]) for end in ENDS)]
-        for penalty, each in paths
-        if lowest <= highest
+        [name, lowest, *(np.interp(lowest, each["conditioning"], each[end]) for end in ENDS)]
+        for name, each in paths.items()
+        if len(paths) > 1 and lowest <= highest and len(each)
     ]
-    return pd.DataFrame(rows, columns=["penalty", "conditioning", *ENDS])
+    return pd.DataFrame(rows if len(rows) == len(paths) else [], columns=["setting", "conditioning", *ENDS])

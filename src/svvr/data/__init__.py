@@ -3,17 +3,17 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError, validate_call
+from pydantic import Field, ValidationError, validate_call
 
 from svvr.params import said
 from svvr.records import Arrays, Row, array_hash
 
 SPLITS = ("train", "validation", "test")
-Size = int | float  # a number of examples, or a share of all
+Size = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]  # a number of examples, or a share of all
 
 
 def make(name: str, settings: Mapping[str, Any]) -> Arrays:
@@ -97,12 +97,13 @@ def stratified(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, validation: Size, 
             got = f"{len(part)} of {n} examples in {split}"
             raise ValueError(f"data: got {got}, expected enough that each of {len(names)} classes is in every split")
     train = values[parts["train"]]
-    mean, sd = train.mean(0), train.std(0)
-    if constant := int((sd == 0).sum()):
-        print(f"data: {constant} of {len(sd)} features left out, constant in train")
+    varies = np.ptp(train, axis=0) > 0
+    mean, sd = train.mean(0), np.where(varies, train.std(0), 1)
+    if not varies.all():
+        print(f"data: {(~varies).sum()} of {len(varies)} features left out, constant in train")
     found: Arrays = {}
     for split in SPLITS:
         part = parts[split]
-        found[f"x_{split}"] = ((values[part] - mean) / np.where(sd > 0, sd, 1))[:, sd > 0].astype(np.float32)
+        found[f"x_{split}"] = ((values[part] - mean) / sd)[:, varies].astype(np.float32)
         found[f"y_{split}"] = classes[part].astype(np.int64)
     return found

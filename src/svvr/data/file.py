@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +31,13 @@ def splits(*, seed: int, path: str, label: str = "label", validation: Size = 0.2
     try:
         x, y = read[file.suffix](file, label)
         values = np.asarray(x, dtype=np.float64)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: {str(error) or type(error).__name__}") from None
-    if values.ndim != 2 or len(values) != len(y) or y.ndim != 1:
+    if values.ndim != 2 or y.ndim != 1 or len(values) != len(y):
         raise ValueError(f"{path}: got x {values.shape} and y {y.shape}, expected (n, features) and (n,)")
     if not np.isfinite(values).all() or pd.isna(y).any():
         raise ValueError(f"{path}: got a number or label that is missing or not finite, expected complete examples")
-    return stratified(values, y, seed, validation, test)
+    return stratified(values, y.astype(str) if y.dtype == object else y, seed, validation, test)
 
 
 def _npz(file: Path, _: str) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from svvr.params import Seed
 from svvr.records import Arrays
 
 N_OFFICIAL, N_TRAIN = 5000, 4000
+FIXED = ("num_samples", "train_split", "seed")  # options of the generator that `splits` sets itself
 
 
 def splits(
@@ -60,9 +61,10 @@ def raw_examples(seed: int, n: int, **generator: float) -> tuple[npt.NDArray[np.
     from mnist1d.transform import transform
 
     known, templates = get_dataset_args(as_dict=True), get_templates()
+    options = {name: each for name, each in known.items() if type(each) in (int, float) and name not in FIXED}
     for key, value in generator.items():
-        if key not in known or type(known[key]) is not type(value):
-            like = ", ".join(f"{name}: {each}" for name, each in known.items() if type(each) in (int, float))
+        if key not in options or (isinstance(options[key], int) and not isinstance(value, int)):
+            like = ", ".join(f"{name}: {each}" for name, each in options.items())
             raise ValueError(f"data.{key}: got {value}, expected options of the generator like {like}")
     arguments = SimpleNamespace(**known | generator)
     with _global_seed(seed):

@@ -112,7 +112,7 @@ class Session:
     def _count(self, n: int) -> None:
         """Count finished units; where there is a plan, say the time left over all stages, at this stage's pace."""
         done, total = self.bar.n + n - self._looked_up, self.bar.total - self._looked_up
-        if self._own:
+        if self._own and self.bar.total:
             whole, share = self._own * total / self.bar.total, done / max(1, total)
             pace = self.bar.format_dict["elapsed"] / share / whole if share > 0.05 else 1.0
             left = pace * (whole * (1 - share) + self._after)

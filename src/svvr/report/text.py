@@ -86,7 +86,7 @@ def published(repeated: pd.DataFrame) -> str:
     loss, low, high = (rows[name].to_dict() for name in ("published", "last_min", "last_max"))
     claim, kinds = loss["regularized_fresh"], ("regularized_continued", "regularized_fresh")
     continued, fresh = (low[kind] <= claim <= high[kind] for kind in kinds)
-    said = "may have started from either"
+    said = "may have started from either" if continued else "lies in neither range"
     if continued != fresh:
         said = f"{'did not start' if continued else 'started'} from the baseline's initial weights"
         said += " but was continued from the trained baseline" if continued else ""
@@ -211,7 +211,7 @@ def at_equal_conditioning(found: pd.DataFrame) -> str:
     if found.empty:
         return "The paths share no condition number: they do not say whether equal conditioning gives equal loss."
     losses = [
-        f"{each.mean:.3f} ({each.ci_low:.3f} to {each.ci_high:.3f}) with {each.penalty}" for each in found.itertuples()
+        f"{each.mean:.3f} ({each.ci_low:.3f} to {each.ci_high:.3f}) with {each.setting}" for each in found.itertuples()
     ]
     apart = found["ci_low"].max() > found["ci_high"].min()
     said = (
