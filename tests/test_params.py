@@ -51,8 +51,9 @@ def test_the_committed_file_loads_as_written(tmp_path: Path) -> None:
 
 
 def test_what_arms_share_and_override(tmp_path: Path) -> None:
+    penalised = [name for name, arm in TREE["arms"].items() if arm["penalty"]["name"] == "sv_variance"]
     values = {f"penalties.sv_variance.{name}": value for name, value in {"power": SPAN, "steps": 3}.items()}
-    values |= {f"arms.{name}.penalty.power": 2 for name in ("weight_decay_regularized",)}
+    values |= {f"arms.{name}.penalty.power": 2 for name in penalised[1:]}
     values |= {"arms.regularized.tune": ["power", "strength", "lr"], "arms.baseline.lr": SPAN}
     params = loaded(tmp_path, changed(values))
     lr, decay, strength = {"lr": (1e-4, 0.1)}, {"weight_decay": (0.01, 3.0)}, {"strength": (0.001, 10.0)}

@@ -22,7 +22,7 @@ WORDS = {
     "penalties": 600,
     "running": 800,
     "data": 350,
-    "results": 1050,
+    "results": 1150,
 }
 SOURCES = ("params.yaml", "README.md", "tools/results.md.j2", "benchmarks/result.txt", "docs/full_runs.csv")
 RECORDS = ("metrics/summary.json", "metrics/dose_response.json", "metrics/replicate.json")

@@ -75,13 +75,8 @@ def full_runs(earlier: pd.DataFrame, summary: Record, params: Params) -> pd.Data
     for row in [*rows_of(earlier), *own]:
         rows.setdefault(row["contrast"], {})[row["run"]] = f"{text.effect(row)}, {row['verdict']}"
     columns = [*earlier["run"].unique(), label]
-    return (
-        pd.DataFrame.from_dict(rows, orient="index")
-        .reindex(columns=columns)
-        .fillna("")
-        .rename_axis("contrast")
-        .reset_index()
-    )
+    cells = [[name, *(of_run.get(column, "") for column in columns)] for name, of_run in rows.items()]
+    return pd.DataFrame(cells, columns=["contrast", *columns])
 
 
 def speed(benchmark: str) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def test_only_hyperparameters_and_seeds_may_differ_within_a_stack() -> None:
 def test_the_dose_response_differs_in_strength_and_setting_alone() -> None:
     runs, settings = doses(PARAMS), PARAMS.dose_response
     for dose in settings.settings:
-        own = [run for run in runs if run.penalty == dose.penalty]
+        own = [run for run in runs if (run.penalty, run.lr) == (dose.penalty, dose.lr)]
         assert [run.strength for run in own[:: settings.seeds]] == list(dose.strengths)
         assert {(run.lr, run.weight_decay) for run in own} == {(dose.lr, dose.weight_decay)}
     assert len({run.seed for run in runs}) == settings.seeds
