@@ -3,9 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := src
-# Small settings for a try of every stage; `make quick` keeps the arms' own ranges
-SMALL = -S tuning.studies=3 -S tuning.trials=6 -S tuning.startup_trials=3 -S final.seeds=2 -S budget.replicates=3 \
-	-S budget.points=8 -S diagnose.seeds=1 -S replicate.seeds=2 -S dose_response.seeds=2
+# Settings for a try of every stage in a temporary copy; then the answer of such small settings
+SMALL = -S tuning.studies=3 -S tuning.trials=4 -S tuning.startup_trials=2 -S final.seeds=2 -S budget.replicates=3 \
+	-S budget.points=4 -S diagnose.seeds=1 -S replicate.seeds=2 -S dose_response.seeds=2
+TEMP = name=try-$$RANDOM; dvc exp run --temp $(SMALL) --name $$name
+SAID = echo "of 3 studies of 4 trials, so no verdict that counts:" && git show $$(git for-each-ref --format='%(refname)' | grep $$name):metrics/verdicts.json
 
 .PHONY: help venv repro try verdicts quick smoke verify check test lint readme bench clean-cache
 help:  ## list the targets
@@ -25,9 +27,9 @@ try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high
 verdicts: venv  ## print all effects, intervals, verdicts and flags
 	@python -m tools.answer table
 quick: venv  ## run every stage on small settings in a temporary copy, in minutes: no verdict that counts
-	@dvc exp run --temp $(SMALL) --name quick-$$RANDOM
-smoke: venv  ## the same with few epochs: does every stage run?
-	@dvc exp run --temp $(SMALL) -S training.epochs=2 -S replicate.epochs=2 --name smoke-$$RANDOM
+	@$(TEMP) -S training.epochs=10 -S replicate.epochs=10 && $(SAID)
+smoke: venv  ## the same with 2 epochs: does every stage run?
+	@$(TEMP) -S training.epochs=2 -S replicate.epochs=2 && $(SAID)
 verify: venv  ## recompute everything in a temporary clone and compare the metrics byte for byte
 	@copy=$$(mktemp -d) && git clone -q . $$copy && ln -s $(CURDIR)/.venv $$copy/.venv && cd $$copy && dvc repro -f && git diff --stat --exit-code -- metrics ':!metrics/provenance' && rm -rf $$copy
 check: lint  ## lint, types, fast tests
