@@ -1,4 +1,3 @@
-# The commands that a reader needs; `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -27,7 +26,7 @@ try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high
 verdicts: venv  ## print all effects, intervals, verdicts and flags
 	@python -m tools.answer table
 quick: venv  ## run every stage on small settings in a temporary copy, in minutes: no verdict that counts
-	@$(TEMP) -S training.epochs=10 -S replicate.epochs=10 && $(SAID)
+	@$(TEMP) -S training.epochs=8 -S replicate.epochs=8 && $(SAID)
 smoke: venv  ## the same with 2 epochs: does every stage run?
 	@$(TEMP) -S training.epochs=2 -S replicate.epochs=2 && $(SAID)
 verify: venv  ## recompute everything in a temporary clone and compare the metrics byte for byte
