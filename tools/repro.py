@@ -48,6 +48,7 @@ if __name__ == "__main__":
             sys.exit(code)
         said = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True).stdout  # knows the data now
         stages = [name for name in re.findall("Running stage '([^']+)'", said) if f"'{name}' is cached" not in said]
+        stages += {f"diagnose@{name[6:]}" for name in stages if name.startswith("train@")} - {*stages}
         plan = forecast(load(), stages) if any(re.match("tune|train|budget", stage) for stage in stages) else {}
     except KeyboardInterrupt:
         sys.exit(130)

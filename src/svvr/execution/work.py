@@ -114,7 +114,7 @@ class Session:
         done, total = self.bar.n + n - self._looked_up, self.bar.total - self._looked_up
         if self._own and self.bar.total:
             whole, share = self._own * total / self.bar.total, done / max(1, total)
-            pace = self.bar.format_dict["elapsed"] / share / whole if share > 0.05 else 1.0
+            pace = self.bar.format_dict["elapsed"] / share / whole if share > 0.25 else 1.0
             left = pace * (whole * (1 - share) + self._after)
             self.bar.set_postfix_str(f"all stages: {left / 60:.0f} min left", refresh=False)
         self.bar.update(n)
