@@ -20,6 +20,7 @@ NOISE = np.random.default_rng(0).normal(size=(90, 7))
 LABELS = np.repeat(["ant", "bee", "Übel"], [50, 25, 15])
 
 
+@pytest.mark.slow
 def test_mnist1d_is_the_official_examples_and_fresh_ones_standardised_alike() -> None:
     official, before = make_dataset(), repr((random.getstate(), np.random.get_state()))
     parts = data.make("mnist1d", {"seed": 42, "n_test": 200, "test_seed": 1042})

@@ -23,7 +23,7 @@ FAR = {"ci_low": -60.0, "ci_high": 4321.0, "equivalence_ci_low": -50.0, "equival
 
 
 @pytest.mark.parametrize("name", made.FIGURES)
-@pytest.mark.parametrize(("n", "failed"), [(1, True), (12, True)])
+@pytest.mark.parametrize(("n", "failed"), [(1, True), pytest.param(12, True, marks=pytest.mark.slow)])
 def test_every_figure_is_drawn_inside_its_page_without_overlaps(n: int, failed: bool, name: str) -> None:
     figure = made.figure(name, n, failed)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -37,6 +37,7 @@ def test_every_figure_is_drawn_inside_its_page_without_overlaps(n: int, failed: 
         assert not boxes[0].overlaps(boxes[1]), f"{name}: {one.get_text()} and {other.get_text()}"
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_records_alone(tmp_path: Path) -> None:
     rc = tmp_path / "matplotlibrc"
     rc.write_text("font.size: 30\nfigure.facecolor: black\naxes.facecolor: black\npatch.linewidth: 5\n")

@@ -35,6 +35,7 @@ def splits() -> Arrays:
     return mnist1d.splits(seed=42, n_test=10, test_seed=1042)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_reference_and_peers_train_as_ours(strength: float, splits: Arrays, tmp_path: Path) -> None:
     runs = [Run(seed, 0.004, 0, "sv_variance" if strength else "none", strength, epochs=3) for seed in range(3)]
@@ -54,6 +55,7 @@ def test_reference_and_peers_train_as_ours(strength: float, splits: Arrays, tmp_
         np.testing.assert_allclose(losses, [each.curves["validation_loss"] for each in train(runs, data)], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_reference_gradient_and_eigenvalue_are_ours(splits: Arrays) -> None:
     W = torch.randn(3, 10, 12, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(reference.penalty_gradient(W), sv_variance.gradient(W), rtol=1e-3, atol=1e-5)
