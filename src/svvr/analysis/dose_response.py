@@ -43,15 +43,16 @@ def path(of_setting: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_equal_conditioning(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return setting, conditioning, and test loss as ENDS at the lowest condition number that every path reaches.
+    """Return setting, conditioning, and test loss as ENDS at the middle of the condition numbers that all paths reach.
 
     Losses are interpolated in its logarithm between strengths. No rows where fewer than two paths share one.
     """
     paths = {name: path(rows).dropna().sort_values("conditioning") for name, rows in settings(curves).items()}
     reached = [each["conditioning"] for each in paths.values()]
     lowest, highest = max(each.min() for each in reached), min(each.max() for each in reached)
+    middle = (lowest + highest) / 2
     rows = [
-        [name, lowest, *(np.interp(lowest, each["conditioning"], each[end]) for end in ENDS)]
+        [name, middle, *(np.interp(middle, each["conditioning"], each[end]) for end in ENDS)]
         for name, each in paths.items()
         if len(paths) > 1 and lowest <= highest and len(each)
     ]

@@ -219,7 +219,7 @@ def at_equal_conditioning(found: pd.DataFrame) -> str:
         if apart
         else "the intervals overlap, so they do not tell the losses apart"
     )
-    at = f"At ln κ = {found['conditioning'].iloc[0]:.2f}, the lowest that every path reaches, the test loss is"
+    at = f"At ln κ = {found['conditioning'].iloc[0]:.2f}, the middle of what all paths reach, the test loss is"
     return f"{at} {' and '.join(losses)}: {said}."
 
 
