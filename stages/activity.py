@@ -5,14 +5,14 @@ from svvr.execution import stage
 NAME = stage.begin("activity")
 
 from svvr import records
-from svvr.data import sizes
 from svvr.params import Params
-from svvr.training import penalty
+from svvr.training import penalty, run
 
 
 def main(params: Params) -> None:
     data, rows = records.read_npz("data/dev.npz"), list[records.Row]()
-    shape, batch = sizes(data, params.model.hidden), (data["x_validation"], data["y_validation"])
+    sizes = run.Run(0, 0.0, hidden=params.model.hidden).sizes(data)
+    batch = data["x_validation"], data["y_validation"]
     for arm, reference in params.contrasts():
         settings, trained = params.arms[arm], records.read_rows(f"metrics/train/{arm}.json", "study", "seed")
         kept = trained.groupby("study", sort=False).head(params.diagnose.seeds)
@@ -20,7 +20,7 @@ def main(params: Params) -> None:
         found = kept[["study", "seed"]].assign(arm=arm, reference=reference)
         for column, name in (("value", arm), ("value_reference", reference)):
             weights = records.read_npz(f"data/weights/{name}.npz", "weights")["weights"][kept.index]
-            found[column] = penalty.values(settings.penalty.name, shape, weights, *batch, settings.fixed(), own)
+            found[column] = penalty.values(settings.penalty.name, sizes, weights, *batch, settings.fixed(), own)
         if settings.penalty.name != "none":
             rows += records.rows_of(found.astype(object).where(found.notna(), None))
     records.write_rows("metrics/activity.json", rows)

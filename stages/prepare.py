@@ -7,14 +7,14 @@ NAME = stage.begin("prepare")
 from svvr import data, records
 from svvr.execution import provenance, work
 from svvr.params import Params
-from svvr.training import penalty
+from svvr.training import penalty, run
 
 
 def main(params: Params) -> None:
     unit = data.Asked(params.data.name, params.data.settings())
     kind = work.Work(data.compute, data.Made, data.Asked.modules)
     arrays = work.compute(NAME, [unit], kind, {}, keep=params.data.name == "mnist1d")[0].content
-    sizes = data.sizes(arrays, params.model.hidden)
+    sizes = run.Run(0, 0.0, hidden=params.model.hidden).sizes(arrays)
     for arm in params.arms.values():
         penalty.check(arm.penalty.name, sizes, tuple(arm.fixed().items()), tuple(arm.own(params.tuning.space)))
         provenance.refuse_unknown(arm.penalty.name)

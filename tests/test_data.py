@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from svvr import data
 from svvr.data import mnist1d
 from svvr.records import read_json
+from svvr.training.run import Run
 
 ROOT = Path(__file__).parents[1]
 NOISE = np.random.default_rng(0).normal(size=(90, 7))
@@ -83,7 +84,7 @@ def test_a_file_is_split_evenly_and_standardised_by_its_train_split(elsewhere: P
 def test_digits_are_scikit_learn_s() -> None:
     parts, (x, y) = data.make("digits", {"seed": 0}), load_digits(return_X_y=True)
     assert sum(len(parts[f"y_{split}"]) for split in data.SPLITS) == len(y) == 1797
-    assert data.sizes(parts, (3,)) == ((x[: len(x)].std(0) > 0).sum(), 3, 10)
+    assert Run(0, 0.0, hidden=(3,)).sizes(parts) == ((x[: len(x)].std(0) > 0).sum(), 3, 10)
     assert sorted(np.concatenate([parts[f"y_{split}"] for split in data.SPLITS])) == sorted(y)
 
 

@@ -48,12 +48,15 @@ def at_equal_conditioning(curves: pd.DataFrame) -> pd.DataFrame:
     Losses are interpolated in its logarithm between strengths. No rows where fewer than two paths share one.
     """
     paths = {name: path(rows).dropna().sort_values("conditioning") for name, rows in settings(curves).items()}
+    columns = ["setting", "conditioning", *ENDS]
+    if len(paths) < 2 or any(each.empty for each in paths.values()):
+        return pd.DataFrame(columns=columns)
     reached = [each["conditioning"] for each in paths.values()]
     lowest, highest = max(each.min() for each in reached), min(each.max() for each in reached)
     middle = (lowest + highest) / 2
     rows = [
         [name, middle, *(np.interp(middle, each["conditioning"], each[end]) for end in ENDS)]
         for name, each in paths.items()
-        if len(paths) > 1 and lowest <= highest and len(each)
+        if lowest <= highest
     ]
-    return pd.DataFrame(rows if len(rows) == len(paths) else [], columns=["setting", "conditioning", *ENDS])
+    return pd.DataFrame(rows, columns=columns)

@@ -62,11 +62,6 @@ def compute(units: Sequence[Asked], _: Arrays) -> list[Made]:
     return [Made(make(unit.name, dict(unit.settings))) for unit in units]
 
 
-def sizes(arrays: Arrays, hidden: Sequence[int]) -> tuple[int, ...]:
-    """Return the number of inputs, hidden widths and classes of a model of the data."""
-    return arrays["x_train"].shape[1], *hidden, int(arrays["y_train"].max()) + 1
-
-
 def rows(arrays: Arrays) -> list[Row]:
     """Describe the splits: a row an array."""
     return [
