@@ -2,13 +2,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := src
-# Settings for a try of every stage in a temporary copy; then the answer of such small settings
 SMALL = -S tuning.studies=3 -S tuning.trials=4 -S tuning.startup_trials=2 -S final.seeds=2 -S budget.replicates=3 \
 	-S budget.points=4 -S diagnose.seeds=1 -S replicate.seeds=2 -S dose_response.seeds=2
-TEMP = name=try-$$RANDOM; dvc exp run --temp $(SMALL) --name $$name
-SAID = echo "of 3 studies of 4 trials, so no verdict that counts:" && git show $$(git for-each-ref --format='%(refname)' | grep $$name):metrics/verdicts.json
 
-.PHONY: help venv repro try verdicts quick smoke verify check test lint readme bench clean-cache
+.PHONY: help venv repro try verdicts quick survey verify check test lint readme bench clean-cache
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 venv: .venv/.installed  ## make .venv with the exact packages of requirements.lock
@@ -26,9 +23,12 @@ try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high
 verdicts: venv  ## print all effects, intervals, verdicts and flags
 	@python -m tools.answer table
 quick: venv  ## run every stage on small settings in a temporary copy, in minutes: no verdict that counts
-	@$(TEMP) -S training.epochs=8 -S replicate.epochs=8 && $(SAID)
-smoke: venv  ## the same with 2 epochs: does every stage run?
-	@$(TEMP) -S training.epochs=2 -S replicate.epochs=2 && $(SAID)
+	@name=try-$$RANDOM; dvc exp run --temp $(SMALL) --name $$name -S training.epochs=$(or $(EPOCHS),8) -S replicate.epochs=$(or $(EPOCHS),8) && \
+		echo "of 3 studies of 4 trials, so no verdict that counts:" && \
+		git show $$(git for-each-ref --format='%(refname)' | grep $$name):metrics/verdicts.json
+survey: venv  ## run the league's cells: make survey [REGIME=name] [PENALTY=name]
+	@dvc repro --glob 'survey/dvc.yaml:cell@$(or $(REGIME),*)-none' 'survey/dvc.yaml:cell@$(or $(REGIME),*)-$(or $(PENALTY),*)'
+	@dvc repro -s survey/dvc.yaml:league
 verify: venv  ## recompute everything in a temporary clone and compare the metrics byte for byte
 	@copy=$$(mktemp -d) && git clone -q . $$copy && ln -s $(CURDIR)/.venv $$copy/.venv && cd $$copy && dvc repro -f && git diff --stat --exit-code -- metrics ':!metrics/provenance' && rm -rf $$copy
 check: lint  ## lint, types, fast tests

@@ -50,6 +50,17 @@ def test_mnist1d_s_options_are_those_of_its_generator(monkeypatch: pytest.Monkey
     assert [len(parts[f"y_{split}"]) for split in data.SPLITS] == [30, 10, 10] and parts["x_test"].shape == (10, 33)
 
 
+def test_noisy_labels_are_a_share_of_train_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = np.zeros((5000, 1)) + np.arange(5000)[:, None], np.arange(5000) % 10
+    monkeypatch.setattr(mnist1d, "raw_examples", lambda seed, n, **_: (x[:n], y[:n]))
+    settings = {"seed": 1, "n_test": 100, "test_seed": 2}
+    clean, noisy = (data.make("mnist1d", settings | more) for more in ({}, {"label_noise": 0.2}))
+    assert {name for name in clean if not np.array_equal(clean[name], noisy[name])} == {"y_train"}
+    changed = (clean["y_train"] != noisy["y_train"]).mean()
+    assert abs(changed - 0.2 * 0.9) < 4 * (0.2 * 0.9 * 0.1 / 4000) ** 0.5  # a tenth of what is drawn is drawn again
+    assert np.bincount(noisy["y_train"]).std() < 4 * (400 * 0.2) ** 0.5
+
+
 def in_source(folder: Path, name: str, content: Any) -> str:
     (folder / "data/source").mkdir(parents=True, exist_ok=True)
     path = folder / "data/source" / name

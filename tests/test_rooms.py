@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(ROOT.glob("src/svvr/*/*.py")) + sorted(ROOT.glob("src/svvr/[!_]*.py"))
-EVERYWHERE = {"params", "seeds", "records", "links"}
+EVERYWHERE = {"params", "seeds", "records", "links", "survey"}
 BELOW = {  # room -> the rooms that it may import, beside itself
     "penalties": {"polar"},
     "training": {"penalties", "polar", *EVERYWHERE},

@@ -12,7 +12,7 @@ from svvr import params as settings
 from svvr.analysis import dose_response, replication, tables
 from svvr.links import LINKS
 from svvr.params import Params
-from svvr.records import read_json, rows_of, write_bytes
+from svvr.records import Row, read_json, rows_of, write_bytes
 from svvr.report import text
 
 Record = Mapping[str, Any]
@@ -26,6 +26,8 @@ def documents(root: Path) -> dict[Path, str]:
     readme = fill((root / "README.md").read_text(), "answer", answer(summary, params, repeated))
     readme = fill(readme, "speed", markdown(speed((root / "benchmarks/result.txt").read_text())))
     curves = dose_response.curves(tables.dose_response(root / "metrics"))
+    league, level = standings(root / "survey/league.csv"), params.compare.level
+    readme = fill(readme, "league", "\n".join(f"- {each}" for each in text.league(league, level)))
     options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     template = Environment(undefined=StrictUndefined, **options).from_string((root / "tools/results.md.j2").read_text())
     results = template.render(
@@ -39,6 +41,7 @@ def documents(root: Path) -> dict[Path, str]:
         at_equal_conditioning=text.at_equal_conditioning(dose_response.at_equal_conditioning(curves)),
         replication=repeated.set_index("row").T.to_dict(),
         published=text.published(repeated),
+        league={name: markdown(standing(league, key, level)) for key, name in text.REFERENCES.items()},
         full_runs=markdown(full_runs(pd.read_csv(root / "docs/full_runs.csv"), summary, params)),
     )
     return {root / "README.md": readme, root / "docs/results.md": results}
@@ -111,6 +114,23 @@ def doses(curves: pd.DataFrame) -> pd.DataFrame:
         for strength, (mean, _, high, condition) in dose_response.path(of_path).iterrows():
             rows.append((label, f"{strength:g}", f"{mean:.3f} ± {high - mean:.3f}", f"{condition:.2f}"))
     return pd.DataFrame(rows, columns=["path", "strength", "test loss", "ln κ"])
+
+
+def standings(path: Path) -> list[Row]:
+    """Return the rows of the league's table, None where nothing is known; no rows before the first `make survey`."""
+    frame = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    return rows_of(frame.astype(object).where(frame.notna(), None))
+
+
+def standing(rows: Iterable[Record], key: str, level: float) -> pd.DataFrame:
+    """Return a row a penalty and a column a regime: the effect, bold and starred as in the picture."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row[f"{key}_effect_percent"] is not None:
+            bold, star = row[f"{key}_ci_low"] * row[f"{key}_ci_high"] > 0, row[f"{key}_p_holm"] < 1 - level
+            said = f"{row[f'{key}_effect_percent']:+.1f}{'*' if star else ''}".replace("*", r"\*")
+            cells.setdefault(text.competitor(row), {})[row["regime"]] = f"**{said}**" if bold else said
+    return pd.DataFrame.from_dict(cells, orient="index").fillna("").rename_axis("penalty").reset_index()
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ _Loader.add_implicit_resolver(
 def read_yaml(path: Path) -> Any:
     """Read a YAML file into plain Python types; ParamsError where it cannot be read."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(_read(path).decode(), _Loader)
     except OSError as error:
         raise ParamsError(f"{path}: got no readable file ({error.strerror}), expected YAML") from None
     except (yaml.YAMLError, ValueError) as error:

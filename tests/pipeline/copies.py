@@ -19,6 +19,15 @@ ARMS = ("baseline", "regularized")
 OF_ARM = ("tune", "train", "budget", "diagnose")
 SINGLE = {"prepare", "activity", "dose_response", "replicate", "compare", "plot"}
 ALL = SINGLE | {f"{stage}@{arm}" for stage in OF_ARM for arm in ARMS}
+RESULTS = (
+    "metrics/",
+    "plots/",
+    "dvc.lock",
+    "survey/cells/",
+    "survey/dvc.lock",
+    "survey/league.csv",
+    "survey/league.png",
+)
 # Nothing of the process that runs the tests, such as a hook's repository, make's flags or a ban on bytecode
 NOT_OURS = ("GIT_", "MAKE", "MFLAGS", "DVC_", "SVVR_", "PYTHONDONT")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(NOT_OURS)}
@@ -53,7 +62,7 @@ class Copy:
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
         )
         for name in listed.stdout.splitlines():
-            if (ROOT / name).is_file() and not name.startswith(("metrics/", "plots/", "dvc.lock")):
+            if (ROOT / name).is_file() and not name.startswith(RESULTS):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         self.params = tiny(yaml.safe_load((ROOT / "params.yaml").read_text()))

@@ -11,28 +11,31 @@ from svvr.execution import provenance
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PENALTY = "src/svvr/penalties/${item.penalty.name}.py"
+SURVEY = yaml.safe_load((ROOT / "survey/dvc.yaml").read_text())["stages"]
+PENALTY = re.compile(r"src/svvr/penalties/\$\{item\.penalty(\.name)?\}\.py")
 
 
 def body(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = STAGES[name].get("do", STAGES[name])
-    return found
+    found: dict[str, Any] = (STAGES | SURVEY)[name]
+    return found.get("do", found)
 
 
 def test_every_stage_has_a_script_that_runs_the_copy_s_own_code() -> None:
     assert {path.stem for path in (ROOT / "stages").glob("*.py")} == set(STAGES)
-    assert all(body(name)["cmd"] == f"${{run}} stages/{name}.py" for name in STAGES)
+    assert {path.stem for path in (ROOT / "survey").glob("*.py")} == set(SURVEY)
+    for folder, stages in (("stages", STAGES), ("survey", SURVEY)):
+        assert all(body(name)["cmd"] == f"${{run}} {folder}/{name}.py" for name in stages)
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", STAGES | SURVEY)
 def test_a_stage_depends_on_all_code_that_it_imports(name: str) -> None:
-    used = {path.relative_to(ROOT) for path in provenance.files_of(ROOT / "stages" / f"{name}.py")}
+    used = {path.relative_to(ROOT) for path in provenance.files_of(ROOT / body(name)["cmd"].split()[-1])}
     declared = {Path(dep) for dep in body(name)["deps"]}
     missing = {path for path in used if not declared & {path, *path.parents}}
     assert missing <= {Path("src/svvr/__init__.py"), Path("src/svvr/report/__init__.py")}, "add them to dvc.yaml"
     trains = Path("src/svvr/training/loop.py") in used
-    penalties = {dep for dep in body(name)["deps"] if dep.startswith("src/svvr/penalties")}
-    assert (PENALTY in penalties) == (trains and "foreach" in STAGES[name] and name != "diagnose")
+    own = [dep for dep in body(name)["deps"] if PENALTY.fullmatch(dep)]
+    assert len(own) == (trains and {"foreach", "matrix"} & set((STAGES | SURVEY)[name]) != set() and name != "diagnose")
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -35,7 +35,7 @@ def copy(finished: Copy) -> Iterator[Copy]:
     yield finished
     finished.params = json.loads(before)
     finished.run("git", "checkout", "-q", "--", ".")
-    finished.run("git", "clean", "-qfd", "--", "metrics", "src", "data/source")
+    finished.run("git", "clean", "-qfd", "--", "metrics", "src", "data/source", "survey")
 
 
 def rows(copy: Copy, name: str) -> pd.DataFrame:
@@ -273,3 +273,36 @@ def test_the_guide_to_one_s_own_data(copy: Copy) -> None:
     assert copy.repro("tune@regularized") == {"prepare", "tune@regularized"}
     frame.to_csv(copy.folder / "data/source/another.csv", index=False)  # DVC watches the folder
     assert copy.repro("prepare") == {"prepare"}
+
+
+def test_the_league_trains_the_cells_of_a_new_penalty_alone(copy: Copy) -> None:
+    path = copy.folder / "survey/params.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings |= {"trials": 3, "design": {"replicates": 3, "points": 2, "seeds": 2}}
+    settings["regimes"] = {"base": {}, "digits": settings["regimes"]["digits"] | {"training": {"epochs": 1}}}
+    settings["penalties"] = {"none": {"decay": True}}
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    (target,) = re.findall(
+        r"(?m)^survey: venv.*\n\t@dvc repro --glob (.*)\n\t@dvc repro -s (.*)$", (ROOT / "Makefile").read_text()
+    )
+    cells = [
+        shlex.split(target[0].replace("$(or $(REGIME),*)", "*").replace("$(or $(PENALTY),*)", each))
+        for each in ("none", "mine")
+    ]
+    assert copy.repro("--glob", *cells[0]) == {f"survey/dvc.yaml:cell@{regime}-none" for regime in ("base", "digits")}
+    assert copy.repro("-s", target[1]) == {"survey/dvc.yaml:league"}
+    (copy.folder / "src/svvr/penalties/mine.py").write_text("def penalty(W):\n    return W.abs().sum()\n")
+    settings["penalties"]["mine"] = {"strength": {"low": 1e-4, "high": 1e-2}}
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    assert copy.repro("--glob", *cells[1]) == {f"survey/dvc.yaml:cell@{regime}-mine" for regime in ("base", "digits")}
+    assert copy.repro("-s", target[1]) == {"survey/dvc.yaml:league"}
+    table = pd.read_csv(copy.folder / "survey/league.csv")
+    assert table[["regime", "penalty", "decay"]].to_numpy().tolist() == [
+        [regime, *arm] for regime in settings["regimes"] for arm in (("none", False), ("none", True), ("mine", False))
+    ]
+    assert table["adamw_effect_percent"].isna().tolist() == [False, True, False] * 2
+    assert (copy.folder / "survey/league.png").exists() and copy.repro("--dry") <= {
+        "prepare",
+        "activity",
+        "dose_response",
+    }

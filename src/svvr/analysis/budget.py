@@ -96,9 +96,9 @@ def compare(
     for arm, reference in contrasts:
         names: Row = {"arm": arm, "reference": reference}
         effect, error = effects(designs[arm], designs[reference], range(1, points + 1))
-        curve = [names | {"n_trials": n} | point for n, point in enumerate(_percents(params, effect, error), 1)]
+        curve = [names | {"n_trials": n} | point for n, point in enumerate(percents(params, effect, error), 1)]
         for n in judged:
-            found = _verdict(params, effect[n - 1], error[n - 1]) | {"decided_from": _decided_from(curve)}
+            found = verdict(params, effect[n - 1], error[n - 1]) | {"decided_from": _decided_from(curve)}
             verdicts.append(curve[n - 1] | {"label": f"random search, {n} trials"} | found)
         rows += curve
     return {"budget": rows, "budget_verdicts": verdicts}
@@ -112,14 +112,16 @@ def _intervals(params: Params, effect: Any, error: Any) -> tuple[Ends, Ends]:
     return inner, outer
 
 
-def _percents(params: Params, effect: Floats, error: Floats) -> list[Row]:
+def percents(params: Params, effect: Floats, error: Floats) -> list[Row]:
+    """Return effects with both intervals in per cent, None where unknown, from log ratios and errors (n,)."""
     inner, outer = _intervals(params, effect, error)
     columns = dict(zip(("effect_percent", *statistics.ENDS), (*inner, *outer[1:]), strict=True))
     frame = {name: [finite_or_none(100 * each) for each in np.expm1(values)] for name, values in columns.items()}
     return [dict(zip(frame, row, strict=True)) for row in zip(*frame.values(), strict=True)]
 
 
-def _verdict(params: Params, effect: float, error: float) -> Row:
+def verdict(params: Params, effect: float, error: float) -> Row:
+    """Return the verdict on a log ratio, or why there is none, and how many replicates would decide."""
     R, rule = params.budget.replicates, params.compare
     row: Row = {"verdict": "no verdict", "within_margin": statistics.within_margin(effect, rule.margin)}
     row |= {"reason": None, "replicates_needed": None}

@@ -61,6 +61,19 @@ def needed(mean: float, sd: float, first: int, margin: float, equivalence_level:
     return None
 
 
+def p_value(effect: float, error: float, n: int) -> float:
+    """Return Student's two-sided p of a mean of n values with this standard error; 1 without an effect or error."""
+    return float(2 * special.stdtr(n - 1, -abs(effect / error))) if error > 0 and math.isfinite(effect) else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    found = np.empty(len(p_values))
+    found[order] = np.maximum.accumulate(np.arange(len(p_values), 0, -1) * np.asarray(p_values)[order])
+    return [float(p) for p in np.minimum(found, 1)]
+
+
 def sampling_error(arm: Floats, reference: Floats) -> float:
     """Return the standard error of the mean over studies of ln(arm / reference) due to the finite test split.
 

@@ -23,6 +23,7 @@ def splits(
     n_test: Annotated[int, Field(ge=10, le=1_000_000, multiple_of=10)],
     test_seed: Seed,
     n_train: Annotated[int, Field(ge=10, le=N_TRAIN)] = N_TRAIN,
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     **generator: int | float,
 ) -> Arrays:
     """Make the three splits, standardised with the official examples' raw mean and standard deviation.
@@ -32,6 +33,7 @@ def splits(
         n_test: number of test examples, as many of each of 10 classes.
         test_seed: generator seed of the test split, another than seed.
         n_train: number of training examples, the first of 4000.
+        label_noise: share of their labels that are drawn anew, each of 10 classes as likely.
         generator: options of `mnist1d.data.get_dataset_args`, such as template_len, corr_noise_scale and shear_scale.
 
     Returns:
@@ -45,7 +47,10 @@ def splits(
     x = ((x - mean) / sd).astype(np.float32)
     x_test, y_test = raw_examples(test_seed, n_test, **generator)
     train, validation = slice(0, n_train), slice(N_TRAIN, N_OFFICIAL)
-    found = {"x_train": x[train], "y_train": y[train], "x_validation": x[validation], "y_validation": y[validation]}
+    y_train, rng = y[train].copy(), np.random.default_rng(seed)
+    redrawn = rng.permutation(n_train)[: round(label_noise * n_train)]
+    y_train[redrawn] = rng.integers(10, size=len(redrawn))
+    found = {"x_train": x[train], "y_train": y_train, "x_validation": x[validation], "y_validation": y[validation]}
     return found | {"x_test": ((x_test - mean) / sd).astype(np.float32), "y_test": y_test}
 
 

@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from svvr.params import Params
+from typing import Any, TypeVar
 
 # What would tie forked workers to one core, or choose other products: torch reads it as it is loaded
 PINS = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "MKL_CBWR")
 PR_SET_PDEATHSIG = 1
+Settings = TypeVar("Settings")
 RESTORE = "; committed results come back with: git checkout -- metrics plots"
 
 
@@ -52,15 +50,16 @@ def die_with_parent(number: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
-def run(name: str, main: Callable[["Params"], None]) -> None:
+def run(name: str, main: Callable[[Settings], None], load: Callable[[], Settings] | None = None) -> None:
     """Run a stage's main function; an error ends the process with one message (with SVVR_DEBUG=1: a traceback).
 
-    DVC would record inputs as they are at the end (DVC #11058), so params.yaml, the code and the records that the stage
-    reads must not change while it runs.
+    DVC would record inputs as they are at the end (DVC #11058), so settings, code and records that the stage reads must
+    not change while it runs.
 
     Args:
         name: as `begin` returned it.
         main: computes and writes the stage's outputs.
+        load: reads the settings, by default params.yaml.
     """
     if multiprocessing.parent_process():  # a worker that imports the script anew
         return
@@ -70,12 +69,9 @@ def run(name: str, main: Callable[["Params"], None]) -> None:
     from svvr.execution import provenance
 
     try:
-        before = provenance.hashes([Path("params.yaml"), *provenance.files_of(Path(sys.argv[0]))])
+        before = provenance.hashes(provenance.files_of(Path(sys.argv[0])))
         before |= provenance.hashes(params.PENALTIES.glob("[!.]*.py"))
-        settings, arm = params.load(), name.partition("@")[2]
-        if arm and arm not in settings.arms:
-            raise ValueError(f"got the arm {arm}, expected one of {', '.join(settings.arms)}")
-        main(settings)
+        main(load() if load else _params(name.partition("@")[2]))
         used = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
         watched = [path for path in before if path.parent != params.PENALTIES or str(path) in used]
         changed = [path for path, digest in provenance.hashes(watched).items() if digest != before[path]]
@@ -85,6 +81,15 @@ def run(name: str, main: Callable[["Params"], None]) -> None:
         if os.environ.get("SVVR_DEBUG"):
             raise
         sys.exit(f"{name}: {_said(error)}{RESTORE if 'DVC_STAGE' in os.environ else ''}")
+
+
+def _params(arm: str) -> Any:
+    from svvr import params
+
+    settings = params.load()
+    if arm and arm not in settings.arms:
+        raise ValueError(f"got the arm {arm}, expected one of {', '.join(settings.arms)}")
+    return settings
 
 
 def report(name: str, rows: Sequence[Mapping[str, Any]]) -> None:

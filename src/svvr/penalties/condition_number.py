@@ -8,6 +8,7 @@ from torch import Tensor
 
 
 def penalty(W: Tensor) -> Tensor:
-    """Return s_1^2 / 2 - F^2 / (2 k) of W (m, n), k = min(m, n)."""
-    largest: Tensor = torch.linalg.svdvals(W)[0]
-    return largest.square() / 2 - W.square().sum() / (2 * min(W.shape))
+    """Return s_1^2 / 2 - F^2 / (2 k) of W (m, n), k = min(m, n); s_1^2 from the smaller Gram matrix."""
+    gram = W @ W.mT if W.shape[0] < W.shape[1] else W.mT @ W
+    square: Tensor = torch.linalg.eigvalsh(gram)[-1]
+    return square / 2 - W.square().sum() / (2 * len(gram))

@@ -1,7 +1,8 @@
 """Verdicts as text: sentences and tables from a finished summary."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ Record = Mapping[str, Any]
 WIDTH = 120  # columns of `table`
 CAP = 999  # per cent; of a larger effect the text only says that it is larger
 SAMPLERS = {"tpe": "TPE", "random": "random search"}
+DECIDED = ("better", "worse")
+REFERENCES = {"adam": "Adam", "adamw": "AdamW"}  # of the league
 CONCLUSIONS = {
     "supported": "the hypothesis is supported",
     "not supported": "the hypothesis is not supported",
@@ -137,7 +140,7 @@ def _short(arm: str) -> str:
 
 def verdict(entry: Record) -> str:
     """Return a verdict in words, which say where a decided effect lies within the margin."""
-    decided = entry["verdict"] in ("better", "worse")
+    decided = entry["verdict"] in DECIDED
     return f"{entry['verdict']}{', within the margin' if decided and entry['within_margin'] else ''}"
 
 
@@ -221,6 +224,29 @@ def at_equal_conditioning(found: pd.DataFrame) -> str:
     )
     at = f"At ln κ = {found['conditioning'].iloc[0]:.2f}, the middle of what all paths reach, the test loss is"
     return f"{at} {' and '.join(losses)}: {said}."
+
+
+def competitor(row: Record) -> str:
+    """Return the name of a row of the league."""
+    name = {False: "Adam", True: "AdamW"}[row["decay"]] if row["penalty"] == "none" else row["penalty"]
+    return f"{name} with decay" if row["decay"] and row["penalty"] != "none" else str(name)
+
+
+def league(rows: Sequence[Record], level: float) -> list[str]:
+    """Return what the league says: of all results against each reference, and who is better than AdamW most often."""
+    if not rows:
+        return ["The league has not been run: `make survey`."]
+    found, regimes = [], len({row["regime"] for row in rows})
+    for key, name in REFERENCES.items():
+        judged = [(row[f"{key}_verdict"], row[f"{key}_p_holm"] < 1 - level) for row in rows if row[f"{key}_verdict"]]
+        every = " and ".join(f"{sum(verdict == each for verdict, _ in judged)} {each}" for each in DECIDED)
+        corrected = " and ".join(str(judged.count((each, True))) for each in DECIDED)
+        chance = f"chance alone would decide about {(1 - level) * len(judged):.0f}"
+        found.append(f"Against {name}: {every} of {len(judged)}, {corrected} after Holm's correction; {chance}.")
+    wins = Counter(competitor(row) for row in rows if row["adamw_verdict"] == "better").most_common()
+    best = [name for name, n in wins if n == wins[0][1]]
+    often = f"{', '.join(best)}, in {wins[0][1]} of {_count(regimes, 'regime')}" if wins else "nothing"
+    return [*found, f"Better than AdamW most often: {often}."]
 
 
 def test_loss(summary: Record) -> list[Record]:

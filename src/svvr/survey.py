@@ -1,0 +1,63 @@
+"""survey/params.yaml, typed: regimes and penalties of the league, and the settings of each of its cells."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from svvr.params import Budget, Count, Hyperparameters, Known, Name, Params, Range, Section, Seed, said
+from svvr.records import ParamsError, read_yaml
+
+FOLDER = Path("survey")
+
+
+class Entry(Hyperparameters):
+    """`penalties.NAME`: its hyperparameters, and whether it is tried with tuned decay too."""
+
+    decay: bool = False
+
+
+class Survey(Section):
+    """All of survey/params.yaml, a section an attribute."""
+
+    seed: Seed
+    trials: Count
+    design: Budget
+    regimes: dict[Name, dict[str, dict[str, Any]]]
+    penalties: Annotated[dict[Known, Entry], Field(min_length=1)]
+
+    def cells(self) -> list[tuple[str, str]]:
+        """Return (regime, penalty) of every cell."""
+        return [(regime, penalty) for regime in self.regimes for penalty in self.penalties]
+
+    def params(self, regime: str, penalty: str) -> Params:
+        """Return the settings of a cell: an arm without decay, and one with it where asked; ParamsError if refused."""
+        found, entry = read_yaml(Path("params.yaml")), self.penalties[penalty]
+        for section, own in self.regimes[regime].items():
+            found[section] = own if "name" in own else found.get(section, {}) | own
+        settings = entry.model_dump(exclude={"decay"}, exclude_none=True)
+        tune = ["lr", *(name for name, value in settings.items() if isinstance(getattr(entry, name), Range))]
+        arm = {"penalty": {"name": penalty, **settings}}
+        found["arms"] = {"plain": {"tune": tune, **arm}, "decay": {"tune": [*tune, "weight_decay"], **arm}}
+        found["compare"]["contrasts"] = []
+        found |= {"seed": self.seed, "budget": self.design.model_dump(), "penalties": {}}
+        if not entry.decay:
+            del found["arms"]["decay"]
+        try:
+            return Params.model_validate(found)
+        except ValidationError as error:
+            raise ParamsError(f"{FOLDER / 'params.yaml'}, {regime} and {penalty}: {said(error)}") from None
+
+
+def load() -> Survey:
+    """Read and validate survey/params.yaml. Raises ParamsError."""
+    path = FOLDER / "params.yaml"
+    try:
+        return Survey.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {said(error)}") from None
+
+
+def record(regime: str, penalty: str) -> Path:
+    """Return where a cell's runs are written."""
+    return FOLDER / "cells" / f"{regime}-{penalty}.json"
