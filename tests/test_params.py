@@ -59,7 +59,7 @@ def test_what_arms_share_and_override(tmp_path: Path) -> None:
     lr, decay, strength = {"lr": (1e-4, 0.1)}, {"weight_decay": (0.01, 3.0)}, {"strength": (0.001, 10.0)}
     baseline, regularized, *others = (arm.ranges(params.tuning.space) for arm in params.arms.values())
     assert (baseline, regularized) == ({"lr": (1.0, 2.0)}, {**lr, **strength, "power": (1.0, 2.0)})
-    assert others == [{**lr, **decay}, {**lr, **strength, **decay}, {**lr, "strength": (1.0, 1000.0)}]
+    assert others == [{**lr, **decay}, {**lr, **strength, **decay}, {**lr, "strength": (1e-5, 0.02)}]
     assert list(regularized) == ["lr", "strength", "power"]  # however `tune` orders them
     fixed = [params.arms[name].fixed() for name in ("baseline", "regularized", "weight_decay_regularized")]
     assert repr(fixed) == repr([{}, {"steps": 3}, {"power": 2, "steps": 3}])  # whole numbers stay whole
@@ -67,7 +67,7 @@ def test_what_arms_share_and_override(tmp_path: Path) -> None:
     assert [list(pair) for pair in load(FILE).contrasts()] == TREE["compare"]["contrasts"]
     new = {"tune": ["lr", "strength"], "penalty": {"name": "l2", "strength": SPAN}}
     params = loaded(tmp_path, changed({"compare.contrasts": [["weight_decay", "regularized"]], "arms.new": new}))
-    rest = {"weight_decay_regularized": "weight_decay", "regularized_decoupled": "baseline", "new": "baseline"}
+    rest = {"weight_decay_regularized": "weight_decay", "log_det": "baseline", "new": "baseline"}
     assert params.contrasts() == [("weight_decay", "regularized"), *rest.items()]
 
 

@@ -20,9 +20,9 @@ WORDS = {
     "CONTRIBUTING": 300,
     "protocol": 1950,
     "penalties": 600,
-    "running": 800,
+    "running": 950,
     "data": 350,
-    "results": 1150,
+    "results": 1500,
 }
 SOURCES = ("params.yaml", "README.md", "tools/results.md.j2", "benchmarks/result.txt", "docs/full_runs.csv")
 RECORDS = ("metrics/summary.json", "metrics/dose_response.json", "metrics/replicate.json")
@@ -62,6 +62,19 @@ def test_contrasts_without_a_verdict_or_other_settings_are_said_too(copy: Path) 
     summary |= {"contrasts": [], "budget_verdicts": []}
     (copy / RECORDS[0]).write_text(json.dumps(summary))
     assert all("None." in content for content in readme.documents(copy).values())
+
+
+def test_the_league_is_said_and_shown(copy: Path) -> None:
+    assert "The league has not been run" in readme.documents(copy)[copy / "README.md"]
+    row = {"regime": "base", "penalty": "l2", "decay": True, "adamw_effect_percent": -3.04, "adamw_p_holm": 0.01}
+    row |= {"adamw_ci_low": -4.0, "adamw_ci_high": -2.0, "adamw_verdict": "better"}
+    row |= {f"adam_{key}": None for key in ("effect_percent", "ci_low", "ci_high", "p_holm", "verdict")}
+    unclear = row | {"regime": "few", "adamw_ci_high": 1.0, "adamw_p_holm": 0.3, "adamw_verdict": "undecided"}
+    (copy / "survey").mkdir()
+    pd.DataFrame([row, unclear]).to_csv(copy / "survey/league.csv", index=False)
+    page, results = readme.documents(copy).values()
+    assert "Better than AdamW most often: l2 with decay, in 1 of 2 regimes." in page
+    assert re.search(r"\| l2 with decay +\| \*\*-3.0\\\*\*\* +\| -3.0 +\|", results)
 
 
 def test_a_missing_comment_is_refused_and_the_rest_of_a_document_kept() -> None:

@@ -1,7 +1,7 @@
 """Write the results into README.md, between its result comments, and docs/results.md, from tools/results.md.j2."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from svvr import params as settings
 from svvr.analysis import dose_response, replication, tables
-from svvr.links import LINKS
+from svvr.links import BY_NAME
 from svvr.params import Params
 from svvr.records import Row, read_json, rows_of, write_bytes
 from svvr.report import text
@@ -26,22 +26,22 @@ def documents(root: Path) -> dict[Path, str]:
     readme = fill((root / "README.md").read_text(), "answer", answer(summary, params, repeated))
     readme = fill(readme, "speed", markdown(speed((root / "benchmarks/result.txt").read_text())))
     curves = dose_response.curves(tables.dose_response(root / "metrics"))
-    league, level = standings(root / "survey/league.csv"), params.compare.level
+    league, level = read_league(root / "survey/league.csv"), params.compare.level
     readme = fill(readme, "league", "\n".join(f"- {each}" for each in text.league(league, level)))
     options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     template = Environment(undefined=StrictUndefined, **options).from_string((root / "tools/results.md.j2").read_text())
     results = template.render(
         params=params,
         summary=summary,
-        links=markdown(wide(summary["contrasts"], "link", {link.name: link.words for link in LINKS})),
-        budget=markdown(wide(summary["budget_verdicts"], "label")),
+        links=markdown(wide(summary["contrasts"], lambda row: BY_NAME[row["link"]].words)),
+        budget=markdown(wide(summary["budget_verdicts"], lambda row: str(row["label"]))),
         found=text.test_loss(summary),
         arms=markdown(arms(summary)),
         doses=markdown(doses(curves)),
         at_equal_conditioning=text.at_equal_conditioning(dose_response.at_equal_conditioning(curves)),
         replication=repeated.set_index("row").T.to_dict(),
         published=text.published(repeated),
-        league={name: markdown(standing(league, key, level)) for key, name in text.REFERENCES.items()},
+        league={name: markdown(standings(league, key, level)) for key, name in text.REFERENCES.items() if league},
         full_runs=markdown(full_runs(pd.read_csv(root / "docs/full_runs.csv"), summary, params)),
     )
     return {root / "README.md": readme, root / "docs/results.md": results}
@@ -70,16 +70,20 @@ def answer(summary: Record, params: Params, repeated: pd.DataFrame) -> str:
     return "\n".join([*(f"- {each}" for each in said if each), "", markdown(text.contrast_table(summary))])
 
 
+def grid(corner: str, cells: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
+    """Arrange (row, column, cell) as a table, rows and columns as they appear."""
+    rows: dict[str, dict[str, str]] = {}
+    for row, column, cell in cells:
+        rows.setdefault(row, {})[column] = cell
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis(corner).reset_index()
+
+
 def full_runs(earlier: pd.DataFrame, summary: Record, params: Params) -> pd.DataFrame:
     """Return a row a contrast and a column a full run: earlier ones, then that of the records."""
     label = f"root seed {params.seed}, {params.tuning.studies} studies"
     own = [{**row, "run": label, "contrast": f"{row['arm']} vs {row['reference']}"} for row in text.test_loss(summary)]
-    rows: dict[str, dict[str, str]] = {}
-    for row in [*rows_of(earlier), *own]:
-        rows.setdefault(row["contrast"], {})[row["run"]] = f"{text.effect(row)}, {row['verdict']}"
-    columns = [*earlier["run"].unique(), label]
-    cells = [[name, *(of_run.get(column, "") for column in columns)] for name, of_run in rows.items()]
-    return pd.DataFrame(cells, columns=["contrast", *columns])
+    rows = [*rows_of(earlier), *own]
+    return grid("contrast", ((row["contrast"], row["run"], f"{text.effect(row)}, {row['verdict']}") for row in rows))
 
 
 def speed(benchmark: str) -> pd.DataFrame:
@@ -88,14 +92,10 @@ def speed(benchmark: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["training", "plain PyTorch (ms)", "here (ms)", "ratio"])
 
 
-def wide(entries: Iterable[Record], key: str, words: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Return a row a contrast and a column a value of `key`, with effect, interval and verdict."""
-    rows: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        row = rows.setdefault(f"{entry['arm']} vs {entry['reference']}", {})
-        row[(words or {}).get(entry[key], entry[key])] = f"{text.effect(entry)}, {text.verdict(entry)}"
-    columns = list(words.values()) if words else None
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("contrast").reset_index()
+def wide(entries: Iterable[Record], column: Callable[[Record], str]) -> pd.DataFrame:
+    """Return a row a contrast, with effect, interval and verdict of each of its entries."""
+    said = ((f"{each['arm']} vs {each['reference']}", column(each), each) for each in entries)
+    return grid("contrast", ((row, name, f"{text.effect(each)}, {text.verdict(each)}") for row, name, each in said))
 
 
 def arms(summary: Record) -> pd.DataFrame:
@@ -116,21 +116,23 @@ def doses(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "strength", "test loss", "ln κ"])
 
 
-def standings(path: Path) -> list[Row]:
-    """Return the rows of the league's table, None where nothing is known; no rows before the first `make survey`."""
+def read_league(path: Path) -> list[Row]:
+    """Return the rows of the league, None where nothing is known; none before the first `make survey`."""
     frame = pd.read_csv(path) if path.exists() else pd.DataFrame()
     return rows_of(frame.astype(object).where(frame.notna(), None))
 
 
-def standing(rows: Iterable[Record], key: str, level: float) -> pd.DataFrame:
-    """Return a row a penalty and a column a regime: the effect, bold and starred as in the picture."""
-    cells: dict[str, dict[str, str]] = {}
+def standings(rows: Iterable[Record], key: str, level: float) -> pd.DataFrame:
+    """Return a row a penalty and a column a regime: the effect against a reference, marked as in the picture."""
+    cells = []
     for row in rows:
-        if row[f"{key}_effect_percent"] is not None:
-            bold, star = row[f"{key}_ci_low"] * row[f"{key}_ci_high"] > 0, row[f"{key}_p_holm"] < 1 - level
-            said = f"{row[f'{key}_effect_percent']:+.1f}{'*' if star else ''}".replace("*", r"\*")
-            cells.setdefault(text.competitor(row), {})[row["regime"]] = f"**{said}**" if bold else said
-    return pd.DataFrame.from_dict(cells, orient="index").fillna("").rename_axis("penalty").reset_index()
+        if row[f"{key}_verdict"]:
+            star = r"\*" if row[f"{key}_p_holm"] < 1 - level else ""
+            bold = "**" if row[f"{key}_ci_low"] * row[f"{key}_ci_high"] > 0 else ""
+            cells.append(
+                (text.competitor(row), row["regime"], f"{bold}{row[f'{key}_effect_percent']:+.1f}{star}{bold}")
+            )
+    return grid("penalty", cells)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import hashlib
 
 
 def derive(*names: str | int) -> int:
-    """Derive a seed in [0, 2**53) from a stream's names, the general first, e.g. `derive(2, "tuning", 0, 1)`."""
+    """Derive a seed in [0, 2**31) from a stream's names, the general first, e.g. `derive(2, "tuning", 0, 1)`."""
     # repr tells 1 from "1", and quotes what could forge the separator; int, as a numpy integer has another repr
     parts = [repr(name if isinstance(name, str) else int(name)) for name in names]
     digest = hashlib.sha256("/".join(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 11
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def tuning_seeds(root: int, study: int, n: int) -> list[int]:

@@ -62,7 +62,6 @@ def tune(params: Params, arm: str, evaluate: Callable[[Asked], Sequence[Score]])
 
 def _study(settings: Tuning, seed: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seed %= 2**32  # what numpy's legacy generator takes
     if settings.sampler == "random":
         return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     return optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=settings.startup_trials))

@@ -60,8 +60,8 @@ def test_final_runs_and_their_curves(frames: list[pd.DataFrame]) -> None:
         ["a", 7, 1, 2.0, 2.0], ["a", 7, 2, 1.5, 1.5], ["a", 8, 1, 2.0, 2.0], ["a", 8, 2, None, None],
     ]  # fmt: skip
     header, *lines = tables.csv(frames[1]).decode().splitlines()
-    assert header.startswith("row,arm,study,seed,initial_weights,lr,") and "curve" not in header
-    assert lines[1].split(",")[:5] == ["1", "a", "0", "8", "hash8"] and len(lines) == 5
+    assert header.startswith("arm,study,seed,initial_weights,lr,") and "curve" not in header
+    assert lines[1].split(",")[:4] == ["a", "0", "8", "hash8"] and len(lines) == 5
 
 
 def test_the_design_and_the_spectra(frames: list[pd.DataFrame]) -> None:

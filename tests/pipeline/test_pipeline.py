@@ -59,7 +59,7 @@ def test_the_first_run_writes_every_record_and_figure(copy: Copy) -> None:
     first = replicated["validation_loss_curve"].agg(lambda curves: max(curve[0] for curve in curves))
     assert first["regularized_continued"] < first["regularized_fresh"]  # it starts from trained weights
     assert set(rows(copy, "activity")["arm"]) == {"regularized"}
-    assert set(rows(copy, "dose_response")["strength"]) == {0, 3}
+    assert set(rows(copy, "dose_response")["strength"]) == {0, 0.01, 3}
     assert len(list((copy.folder / "plots").glob("*.png"))) == 9
 
 

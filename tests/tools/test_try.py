@@ -136,7 +136,7 @@ def test_a_look_at_penalties_of_one_s_own(
     monkeypatch.setattr(try_penalty, "make", lambda *_: tiny_data)
     out = look("PENALTY=aimed", "TARGET=1.0", "STRENGTH=0.01:10", "PNG=look.png")
     assert out.startswith("aimed, coupled; adam, learning rate 0.002, ") and (elsewhere / "look.png").exists()
-    assert "\nworth tuning: " in out and "\nthe full comparison of one more arm: 1648 runs, about " in out
+    assert "\nworth tuning: " in out and "\nthe full comparison of one more arm: 2176 runs, about " in out
     assert "worth tuning: nothing, the penalty's gradient is 0 at every weight tried\n" in look("PENALTY=zero")
     for name, said in {
         "typo": "svvr/penalties/typo.py:5: AttributeError: module 'torch.linalg' has no attribute 'svdvalz'",

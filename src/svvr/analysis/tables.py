@@ -126,5 +126,5 @@ def check(params: Params, runs: pd.DataFrame) -> None:
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """Return a frame without its curves as CSV, in full precision; `row` serves where spreadsheets round seeds."""
-    return frame.drop(columns=CURVES, errors="ignore").to_csv(index_label="row", lineterminator="\n").encode()
+    """Return a frame without its curves as CSV, in full precision."""
+    return frame.drop(columns=CURVES, errors="ignore").to_csv(index=False, lineterminator="\n").encode()
