@@ -18,8 +18,7 @@ def main(params: Params) -> None:
     units = [diagnostics.Measurement.of(params, *each, test=True) for each in zip(runs, weights, strict=True)]
     measured = work.compute(NAME, units, work.Work(diagnostics.measure, diagnostics.Measured), data)
     rows = [diagnostics.row(*each, params.diagnose.last_epochs) for each in zip(runs, measured, strict=True)]
-    stage.report(NAME, rows)
-    records.write_rows(f"metrics/diagnose/{arm}.json", rows)
+    records.write_rows(f"metrics/diagnose/{arm}.json", stage.report(NAME, rows))
 
 
 stage.run(NAME, main)

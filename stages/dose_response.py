@@ -19,8 +19,7 @@ def main(params: Params) -> None:
         measured = session(units, work.Work(diagnostics.measure, diagnostics.Measured), data)
     found = zip(rows, results, measured, strict=True)
     rows = [row | diagnostics.links(result.curves, each, params.diagnose.last_epochs) for row, result, each in found]
-    stage.report(NAME, rows)
-    records.write_rows("metrics/dose_response.json", rows)
+    records.write_rows("metrics/dose_response.json", stage.report(NAME, rows))
 
 
 stage.run(NAME, main)

@@ -22,8 +22,8 @@ def main(params: Params) -> None:
     studies = [row["study"] for row, _ in plan]
     records.write_npz(f"data/weights/{arm}.npz", final_arrays(studies, runs, results))
     records.write_rows(f"metrics/provenance/{arm}.json", [provenance.row(params.training.device, workers.n_workers())])
-    stage.report(NAME, rows := [*map(train_row, studies, runs, results)])
-    records.write_rows(f"metrics/train/{arm}.json", rows)
+    rows = [*map(train_row, studies, runs, results)]
+    records.write_rows(f"metrics/train/{arm}.json", stage.report(NAME, rows))
 
 
 stage.run(NAME, main)

@@ -16,7 +16,7 @@ BELOW = {  # room -> the rooms that it may import, beside itself
     "report": {"analysis", *EVERYWHERE},
     **{room: {"training", *EVERYWHERE} for room in ("execution", "tuning", "diagnostics")},
 }
-LIMITS = {"src": 4740, "stages": 253, "tools": 395, "benchmarks": 450, "tests": 5000, "dvc.yaml": 100, "Makefile": 45}
+LIMITS = {"src": 4750, "stages": 250, "tools": 350, "benchmarks": 450, "tests": 5000, "dvc.yaml": 100, "Makefile": 45}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}.{path.stem}")
@@ -46,5 +46,6 @@ def test_a_module_does_not_load_what_it_does_not_need(modules: str, absent: set[
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_the_house_stays_small_enough_to_know(name: str) -> None:
-    files = [ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*.py")
+    rooms = [ROOT / name, ROOT / "survey"] if name == "src" else [ROOT / name]
+    files = rooms if rooms[0].is_file() else [path for room in rooms for path in room.rglob("*.py")]
     assert 0 < sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= LIMITS[name]

@@ -88,7 +88,7 @@ def cell(regime: str, penalty: str, arms: dict[str, float], failed: int = 0) -> 
         state = "complete" if loss else "failed"
         rows.append(row | {"state": state, "validation_loss": loss, "test_loss": loss})
     write_rows(survey.record(regime, penalty), rows)
-    return pd.DataFrame(rows).assign(seed_index=lambda frame: frame["seed"])
+    return pd.DataFrame(rows)
 
 
 def test_effects_are_the_budget_s_and_p_values_adjusted_within_a_reference(elsewhere: Path) -> None:

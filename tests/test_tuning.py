@@ -1,10 +1,10 @@
 """Studies are deterministic, fair, and honest about failures; the random design is even, and the same for all arms."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from svvr import tuning
 from svvr.params import Params, load
 from svvr.records import Row, read_rows
 from svvr.seeds import budget_seeds, tuning_seeds
-from svvr.tuning import Asked, design, tune
+from svvr.training.run import Run, Score
+from svvr.tuning import design, tune
 
 Loss = Callable[[dict[str, float], int], float | None]
 ROOT = Path(__file__).parents[1]
@@ -31,11 +32,6 @@ ARMS = {
         | {name: {"low": 0.1, "high": 10.0} for name in ("beta", "alpha")},
     },
 }
-
-
-class Score(NamedTuple):
-    validation_loss_last: float | None
-    validation_loss_best: float | None
 
 
 def params(**changes: Any) -> Params:
@@ -55,12 +51,11 @@ def bowl(hyperparameters: dict[str, float], seed: int) -> float:
 def rows_of(loss: Loss = bowl, arm: str = "plain", seen: list[int] | None = None, **changes: Any) -> list[Row]:
     """Tune on made-up losses, found in reverse order; the best epoch's lie 0.5 below the last one's."""
 
-    def evaluate(asked: Asked) -> list[Score]:
+    def evaluate(runs: Sequence[Run]) -> list[Score]:
         if seen is not None:
-            seen.append(len(asked))
-        found = {number: loss(*asked[number]) for number in reversed(range(len(asked)))}
-        losses = [found[number] for number in range(len(asked))]
-        return [Score(each, None if each is None else each - 0.5) for each in losses]
+            seen.append(len(runs))
+        losses = [loss(run.hyperparameters(), run.seed) for run in reversed(runs)][::-1]
+        return [Score(each, None if each is None else each - 0.5, None) for each in losses]
 
     return tune(params(**changes), arm, evaluate)
 
@@ -132,8 +127,8 @@ def test_the_first_of_equal_trials_wins() -> None:
 def test_the_selection_rule_makes_the_objective() -> None:
     """The best epoch's losses fall where the last one's rise."""
 
-    def evaluate(asked: Asked) -> list[Score]:
-        return [Score(each["lr"], 1 - each["lr"]) for each, _ in asked]
+    def evaluate(runs: Sequence[Run]) -> list[Score]:
+        return [Score(run.lr, 1 - run.lr, None) for run in runs]
 
     last, best = (tune(params(selection=rule), "plain", evaluate) for rule in ("last_epoch", "best_epoch"))
     first = slice(0, 2)
@@ -187,28 +182,25 @@ def test_all_arms_share_the_points_of_what_they_share() -> None:
     settings = params()
     found = {arm: design(settings, arm) for arm in ARMS}
     expected = [(r, p, seed) for r in range(2) for p in range(16) for seed in budget_seeds(3, r, 2)]
-    assert all([draw[:3] for draw in draws] == expected for draws in found.values())
-    for plain, slow, decay, rich in zip(*(found[arm] for arm in ("plain", "slow", "decay", "rich")), strict=True):
-        assert set(plain.hyperparameters) == {"lr", "strength"} and set(slow.hyperparameters) == {"lr"}
-        assert set(rich.hyperparameters) == {"lr", "strength", "alpha", "beta"}
-        at = tuning.points(3, plain.replicate, 16, 5)[plain.point]
-        lr = plain.hyperparameters["lr"]
-        assert lr == decay.hyperparameters["lr"] == rich.hyperparameters["lr"] == pytest.approx(1e-4 * 1000 ** at[0])
-        assert slow.hyperparameters["lr"] == pytest.approx(lr / 100)  # a range of its own, the same coordinate
-        assert decay.hyperparameters["weight_decay"] == pytest.approx(0.01 * 300 ** at[1])
-        assert plain.hyperparameters["strength"] == pytest.approx(1e-3 * 10_000 ** at[2])
-        assert rich.hyperparameters["strength"] == pytest.approx(2 ** at[2])
-        assert rich.hyperparameters["alpha"] == pytest.approx(0.1 * 100 ** at[3])
-        assert rich.hyperparameters["beta"] == pytest.approx(0.1 * 100 ** at[4])
+    assert all([(*head.values(), run.seed) for head, run in runs] == expected for runs in found.values())
+    for (head, plain), *others in zip(*(found[arm] for arm in ("plain", "slow", "decay", "rich")), strict=True):
+        slow, decay, rich = (run for _, run in others)
+        assert plain.weight_decay == slow.strength == decay.strength == rich.weight_decay == 0
+        at = tuning.points(3, head["replicate"], 16, 5)[head["point"]]
+        assert plain.lr == decay.lr == rich.lr == pytest.approx(1e-4 * 1000 ** at[0])
+        assert slow.lr == pytest.approx(plain.lr / 100)  # a range of its own, the same coordinate
+        assert decay.weight_decay == pytest.approx(0.01 * 300 ** at[1])
+        assert plain.strength == pytest.approx(1e-3 * 10_000 ** at[2])
+        assert rich.strength == pytest.approx(2 ** at[2])
+        assert dict(rich.tuned) == pytest.approx({"alpha": 0.1 * 100 ** at[3], "beta": 0.1 * 100 ** at[4]})
 
 
 def test_the_recorded_results_come_from_these_streams() -> None:
     """The first trial and the first point, to the last digit."""
     first = rows_of(arm="regularized", arms=SETTINGS["arms"], seed=SETTINGS["seed"], seeds_per_trial=1)[0]
-    drawn = design(params(arms=SETTINGS["arms"], seed=SETTINGS["seed"]), "weight_decay_regularized")[0]
+    _, drawn = design(params(arms=SETTINGS["arms"], seed=SETTINGS["seed"]), "weight_decay_regularized")[0]
     recorded = ("tune/regularized", "budget/weight_decay_regularized")
     row, point = (read_rows(ROOT / f"metrics/{name}.json").iloc[0] for name in recorded)
     assert [first[name] for name in ("lr", "strength", "seed")] == [row["lr"], row["strength"], row["seed"]]
-    assert (
-        drawn.hyperparameters == {name: point[name] for name in drawn.hyperparameters} and drawn.seed == point["seed"]
-    )
+    own = drawn.hyperparameters()
+    assert own == {name: point[name] for name in own} and drawn.seed == point["seed"]

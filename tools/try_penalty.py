@@ -1,7 +1,4 @@
-"""A first look at a penalty in a minute: does it do anything, and at which strengths does it break?
-
-It trains at a few strengths beside the baseline: full data, the baseline's learning rate, the same few seeds.
-"""
+"""A first look at a penalty in a minute: does it do anything, and at which strengths does it break?"""
 
 import json
 import math
@@ -179,11 +176,10 @@ def main(params: Params) -> None:
     figures = [describe(runs[part], results[part], results[parts[0]], data) for part in parts]
     rows = pd.DataFrame(figures, columns=list(FORMS))
     text = rows.to_string(index=False, na_rep="-", formatters={key: form.format for key, form in FORMS.items()})
-    about = (
-        f"{run.penalty}, {run.coupling}; {run.optimizer}, learning rate {run.lr:.3g}, {n_seeds} seeds, {epochs} epochs"
-    )
-    print(f"{about}\nchange of validation loss with its {style.level(CONFIDENCE)}; condition number; the penalty's")
-    print(f"share of the gradient before and after training; no verdict\n\n{text}\n\n{worth_tuning(rows[1:])}")
+    about = f"{run.penalty}, {run.coupling}; {run.optimizer}, learning rate {run.lr:.3g}"
+    print(f"{about}, {n_seeds} seeds, {epochs} epochs\nchange of validation loss with its {style.level(CONFIDENCE)};")
+    print("condition number; the penalty's share of the gradient before and after training; no verdict")
+    print(f"\n{text}\n\n{worth_tuning(rows[1:])}")
     n = params.tuning.studies * (params.tuning.trials * params.tuning.seeds_per_trial + params.final.seeds)
     n += params.budget.replicates * params.budget.points * params.budget.seeds
     print(f"the full comparison of one more arm: {n} runs, about {n * run.epochs * penalised / 60:.0f} min here")

@@ -27,10 +27,9 @@ Width = Annotated[int, Field(ge=2, le=8192)]  # the variance of a single singula
 Positive = Annotated[float, Field(ge=1e-12, le=1e12)]  # no later stage rounds it to 0 or lets it overflow
 NonNegative = Annotated[float, Field(ge=0, le=1e12)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Measured = Literal["conditioning", "smoothness", "gradient_stability"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 Known = Annotated[Name, AfterValidator(partial(_known, PENALTIES))]  # a file in svvr/penalties
-Names = Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
-Contrasts = Annotated[tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...], Field(strict=False)]
 
 
 class Section(BaseModel):
@@ -118,7 +117,7 @@ class Penalty(Hyperparameters):
 class Arm(Section):
     """`arms.ARM`: what is tuned, the penalty with all its hyperparameters, the arm to compare with (the first one)."""
 
-    tune: Names
+    tune: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
     penalty: Penalty
     optimizer: Optimizer = Optimizer(name="adam")
     reference: Name | None = None
@@ -159,12 +158,10 @@ class Compare(Section):
     margin: Fraction
     equivalence_level: Fraction
     level: Fraction
-    link_margins: Annotated[
-        dict[Literal["conditioning", "smoothness", "gradient_stability"], Fraction], Field(min_length=3)
-    ]
+    link_margins: Annotated[dict[Measured, Fraction], Field(min_length=3)]
     min_activity: Annotated[float, Field(ge=0, lt=1)]
     boundary: Annotated[float, Field(ge=0, lt=0.5)]
-    contrasts: Contrasts
+    contrasts: Annotated[tuple[Annotated[tuple[Name, Name], Field(strict=False)], ...], Field(strict=False)]
 
 
 class Setting(Section):

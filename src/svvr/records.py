@@ -1,5 +1,4 @@
-"""Files: records as flat JSON rows and arrays as NPZ, written whole or not at all, the same bytes for the same content;
-and YAML that every reader reads alike."""
+"""Records as JSON rows and arrays as NPZ, written whole, the same bytes for the same content; YAML read as by all."""
 
 import hashlib
 import io
@@ -102,10 +101,7 @@ def unreadable(path: str | Path, error: Exception) -> RecordError:
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Return an uncompressed NPZ file whose bytes depend on the arrays alone.
-
-    numpy.savez streams its members, which releases of Python mark in ways of their own.
-    """
+    """Return an uncompressed NPZ file whose bytes depend on the arrays alone, not on Python's release as savez's do."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

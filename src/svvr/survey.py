@@ -26,10 +26,6 @@ class Survey(Section):
     regimes: dict[Name, dict[str, dict[str, Any]]]
     penalties: Annotated[dict[Known, Entry], Field(min_length=1)]
 
-    def cells(self) -> list[tuple[str, str]]:
-        """Return (regime, penalty) of every cell."""
-        return [(regime, penalty) for regime in self.regimes for penalty in self.penalties]
-
     def params(self, regime: str, penalty: str) -> Params:
         """Return the settings of a cell: an arm without decay, and one with it where asked; ParamsError if refused."""
         found, entry = read_yaml(Path("params.yaml")), self.penalties[penalty]

@@ -33,11 +33,10 @@ class Design:
 
 def design(runs: pd.DataFrame) -> Design:
     """Arrange the runs of one arm, a frame as from `tables.design`."""
-    axes = ["replicate", "point", "seed_index"]
-    ordered, shape = runs.sort_values(axes), tuple(runs[axes].nunique())
-    return Design(
-        *(values.to_numpy().reshape(shape) for values in (ordered["validation_loss"], np.log(ordered["test_loss"])))
-    )
+    axes = ["replicate", "point"]  # a point's seeds stay in the order of the record
+    ordered, shape = runs.sort_values(axes, kind="stable"), (*runs[axes].nunique(), -1)
+    validation, test = (ordered[name].to_numpy().reshape(shape) for name in ("validation_loss", "test_loss"))
+    return Design(validation, np.log(test))
 
 
 def win_probabilities(n_runs: int, n_trials: int) -> Floats:
@@ -85,11 +84,10 @@ def effects(arm: Design, reference: Design, n_trials: Sequence[int]) -> tuple[Fl
 def compare(
     params: Params, designs: Mapping[str, Design], contrasts: Sequence[tuple[str, str]]
 ) -> dict[str, list[Row]]:
-    """Compare arms at every budget from 1 trial to the points of a replicate.
+    """Compare arms at every budget up to the points of a replicate: effects and intervals in percent, None if unknown.
 
-    Returns `budget`, a row a contrast and budget with the effect and its intervals in percent (None where runs failed),
-    and `budget_verdicts`, at the budget of tuning and at the largest: `decided_from` is the smallest budget from which
-    on the sign is decided, `replicates_needed` how many would decide where the verdict is `undecided`.
+    Returns the rows `budget`, and `budget_verdicts` at the budget of tuning and at the largest; `decided_from` is the
+    smallest budget from which on the sign is decided.
     """
     rows, verdicts, points = [], [], params.budget.points
     judged = sorted({params.tuning.trials, points}) if params.tuning.trials <= points else []
@@ -105,7 +103,6 @@ def compare(
 
 
 def _intervals(params: Params, effect: Any, error: Any) -> tuple[Ends, Ends]:
-    """Return the equivalence interval and the other one."""
     levels = params.compare.equivalence_level, params.compare.level
     halves = [statistics.student_t(level, params.budget.replicates) * error for level in levels]
     inner, outer = ((effect, effect - half, effect + half) for half in halves)

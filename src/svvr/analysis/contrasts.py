@@ -32,8 +32,7 @@ def summarise(
     """Compare the arms; effects are in percent.
 
     The frames are those of `tables`; test_losses are arm -> (studies, n_test) losses, averaged over a study's runs.
-    Returns `hypothesis` (its verdict) and lists of rows: `arms`, `contrasts`, `budget` and `budget_verdicts`. Raises
-    ValueError where runs are not paired, see `tables.check`.
+    Returns the tables of metrics/summary.json but `overall`; ValueError where runs are not paired, see `tables.check`.
     """
     tables.check(params, runs)
     listed, boundary = params.contrasts(), on_boundary(params, trials)
@@ -42,7 +41,9 @@ def summarise(
     variation = tables.pairs(_variation(diagnosed), listed)
     contrasts = []
     for arm, reference in listed:
-        of_pair, penalty, cv = (_of(frame, arm, reference) for frame in (pairs, activity, variation))
+        of_pair, penalty, cv = (
+            frame[(frame["arm"] == arm) & (frame["reference"] == reference)] for frame in (pairs, activity, variation)
+        )
         common = _activity(params, arm, penalty, cv)
         common["flags"] = _flags(params, arm, reference, common, boundary, designs)
         for link in LINKS:
@@ -60,11 +61,7 @@ def summarise(
 
 
 def hypothesis(contrasts: Sequence[Mapping[str, Any]], listed: Sequence[tuple[str, str]]) -> str:
-    """Return the verdict on the hypothesis, from the test loss in the first two contrasts of `compare.contrasts`.
-
-    `supported` if both are better, `not supported` if both are equal or worse, `no verdict` if either has none or there
-    are fewer than two, else `undecided`.
-    """
+    """Return the verdict on the hypothesis by the protocol's rule, from the test loss in the first two listed."""
     found = {(row["arm"], row["reference"], row["link"]): row["verdict"] for row in contrasts}
     verdicts = [found[arm, reference, GENERALISATION.name] for arm, reference in listed[:2]]
     if len(verdicts) < 2 or "no verdict" in verdicts:
@@ -93,28 +90,24 @@ def compare(params: Params, link: Link, pairs: pd.DataFrame) -> Row:
         return row | {"reason": _reason(lost.iloc[0], link)}
     by_study = pairs.groupby("study")["d"]
     effects = by_study.mean().tolist()
+    mean = float(np.mean(effects))
     row |= {
         "n_pairs": len(pairs),
-        "effect_percent": percent(float(np.mean(effects))),
+        "effect_percent": percent(mean),
         "study_effects": [percent(each) for each in effects],
         "pair_effects": [[percent(each) for each in study] for _, study in by_study],
-        "within_margin": statistics.within_margin(float(np.mean(effects)), margin),
+        "within_margin": statistics.within_margin(mean, margin),
     }
     if len(effects) > 1:
-        row |= _verdict(effects, margin, levels)
+        inner, outer = (statistics.mean_interval(effects, level) for level in levels)
+        verdict, sd = statistics.decide(inner, outer, margin), float(np.std(effects, ddof=1))
+        row |= {name: percent(end) for name, end in zip(ENDS, (*inner[1:], *outer[1:]), strict=True)}
+        row |= {"study_sd_percent": 100 * sd, "verdict": verdict}
+        if verdict == "undecided":
+            row["studies_needed"] = statistics.needed(mean, sd, statistics.MIN_STUDIES, margin, *levels)
     if len(effects) < statistics.MIN_STUDIES or by_study.size().min() < statistics.MIN_SEEDS:
         reason = "fewer than 3 studies or 2 seeds: a smoke run"
         row |= {"verdict": "no verdict", "reason": reason, "studies_needed": None}
-    return row
-
-
-def _verdict(effects: list[float], margin: float, levels: Sequence[float]) -> Row:
-    inner, outer = (statistics.mean_interval(effects, level) for level in levels)
-    ends = {name: percent(end) for name, end in zip(ENDS, (*inner[1:], *outer[1:]), strict=True)}
-    verdict, sd = statistics.decide(inner, outer, margin), float(np.std(effects, ddof=1))
-    row = ends | {"study_sd_percent": 100 * sd, "verdict": verdict}
-    if verdict == "undecided":
-        row["studies_needed"] = statistics.needed(float(np.mean(effects)), sd, statistics.MIN_STUDIES, margin, *levels)
     return row
 
 
@@ -124,7 +117,6 @@ def percent(effect: float) -> float:
 
 
 def _reason(pair: "pd.Series[Any]", link: Link) -> str:
-    """Say which runs of a pair have no figure."""
     values = {pair["arm"]: pair["value"], pair["reference"]: pair["value_reference"]}
     names = " and ".join(arm.replace("_", " ") for arm, value in values.items() if math.isnan(value))
     what = "failed" if link is GENERALISATION else "could not be measured"
@@ -132,10 +124,7 @@ def _reason(pair: "pd.Series[Any]", link: Link) -> str:
 
 
 def running_best(trials: pd.DataFrame) -> list[float | None]:
-    """Return an arm's lowest validation loss so far, trial by trial, averaged over its studies.
-
-    None as long as a study has no complete trial. The sampler learns, so this is no expectation over other orders.
-    """
+    """Return an arm's lowest validation loss by trial, the mean over studies; None until each has a complete trial."""
     ordered = trials.sort_values(["study", "trial"])
     lowest = ordered.groupby("study")["validation_loss"].cummin().groupby(ordered["study"]).ffill()
     by_trial = lowest.groupby(ordered["trial"])
@@ -156,23 +145,14 @@ def on_boundary(params: Params, trials: pd.DataFrame) -> Counted:
     return found
 
 
-def _of(frame: pd.DataFrame, arm: str, reference: str) -> pd.DataFrame:
-    return frame[(frame["arm"] == arm) & (frame["reference"] == reference)]
-
-
 def _variation(diagnosed: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over layers of ln(coefficient of variation of the singular values), as from `quantities`."""
-    layers = diagnosed["coefficient_of_variation"]
-    values = [float(np.mean(np.log(each))) if each else math.nan for each in layers]
+    values = [float(np.mean(np.log(each))) if each else math.nan for each in diagnosed["coefficient_of_variation"]]
     return diagnosed[["arm", *tables.RUN]].assign(link="variation", value=values)
 
 
 def _activity(params: Params, arm: str, penalty: pd.DataFrame, variation: pd.DataFrame) -> Row:
-    """Return how an arm's penalty and its singular values' coefficient of variation compare with the reference's.
-
-    Means over studies of log ratios, runs without a value left out. Inactive is a penalty whose own value falls by less
-    than `min_activity`.
-    """
+    """Return how an arm's penalty and its singular values' variation compare, as means over studies of log ratios."""
     row: Row = dict.fromkeys(("activity_percent", "inactive", "inactive_studies", "cv_percent"))
     reference, bound = penalty["value_reference"], math.log1p(-params.compare.min_activity)
     change = (penalty["value"] - reference) / reference.abs().where(reference != 0)  # a penalty may be negative

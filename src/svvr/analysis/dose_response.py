@@ -13,10 +13,9 @@ ENDS = ["mean", "ci_low", "ci_high"]
 
 
 def curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return penalty, lr, weight_decay, quantity, strength, mean, ci_low, ci_high (Student t over seeds).
+    """Return GROUP and, as ENDS, mean and Student t interval over seeds of runs as from `tables.dose_response`.
 
-    Runs are as from `tables.dose_response`: losses in nats, links as logarithms. Missing where a run of that strength
-    has no figure: the survivors would bias the mean.
+    Missing where a run of that strength has no figure: the survivors would bias the mean.
     """
     values = runs.melt([*SETTING, "strength"], QUANTITIES, var_name="quantity")
     rows = [
@@ -28,35 +27,30 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
 
 def settings(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the setting in words -> its rows of `curves`."""
-    found = {}
-    for _, rows in curves.groupby(SETTING, sort=False):
-        penalty, lr, decay = rows[SETTING].iloc[0]
-        found[f"{penalty}, learning rate {lr:g}, weight decay {decay:g}"] = rows
-    return found
+    return {
+        f"{penalty}, learning rate {lr:g}, weight decay {decay:g}": rows
+        for (penalty, lr, decay), rows in curves.groupby(SETTING, sort=False)
+    }
 
 
 def path(of_setting: pd.DataFrame) -> pd.DataFrame:
     """Return a path of `curves` by strength: mean conditioning, and test loss as ENDS."""
     by_strength = {name: rows.set_index("strength") for name, rows in of_setting.groupby("quantity")}
-    frame = by_strength["test_loss"][ENDS].assign(conditioning=by_strength["conditioning"]["mean"])
-    return frame.sort_index()
+    return by_strength["test_loss"][ENDS].assign(conditioning=by_strength["conditioning"]["mean"]).sort_index()
 
 
 def at_equal_conditioning(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return setting, conditioning, and test loss as ENDS at the middle of the condition numbers that all paths reach.
+    """Return setting, place, conditioning and test loss as ENDS, in the middle and at the lowest that all paths reach.
 
-    Losses are interpolated in its logarithm between strengths. No rows where fewer than two paths share one.
+    Losses are interpolated in the log condition number. No rows where fewer than two paths share one.
     """
     paths = {name: path(rows).dropna().sort_values("conditioning") for name, rows in settings(curves).items()}
-    columns = ["setting", "conditioning", *ENDS]
-    if len(paths) < 2 or any(each.empty for each in paths.values()):
-        return pd.DataFrame(columns=columns)
     reached = [each["conditioning"] for each in paths.values()]
-    lowest, highest = max(each.min() for each in reached), min(each.max() for each in reached)
-    middle = (lowest + highest) / 2
+    lowest, highest = np.max([each.min() for each in reached]), np.min([each.max() for each in reached])  # NaN counts
     rows = [
-        [name, middle, *(np.interp(middle, each["conditioning"], each[end]) for end in ENDS)]
+        [name, place, at, *(np.interp(at, each["conditioning"], each[end]) for end in ENDS)]
+        for place, at in {"the middle of what": (lowest + highest) / 2, "the lowest that": lowest}.items()
         for name, each in paths.items()
-        if lowest <= highest
+        if lowest <= highest and len(paths) > 1
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["setting", "place", "conditioning", *ENDS])

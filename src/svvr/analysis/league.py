@@ -35,7 +35,6 @@ def _of_regime(settings: survey.Survey, regime: str) -> list[Row]:
     for penalty in settings.penalties:
         if (path := survey.record(regime, penalty)).exists():
             cell = read_rows(path, *COLUMNS).astype({"validation_loss": float, "test_loss": float})
-            cell["seed_index"] = cell.groupby(["arm", "replicate", "point"]).cumcount()
             arms |= {(penalty, arm): cell[cell["arm"] == arm] for arm in ARMS if arm in {*cell["arm"]}}
     designs, found = {key: budget.design(runs) for key, runs in arms.items()}, []
     for (penalty, arm), runs in arms.items():

@@ -5,7 +5,6 @@ import math
 import pandas as pd
 
 from svvr.params import Params
-from svvr.records import Row
 
 # Hidden widths, batch size, epochs, the baseline's learning rate, the regularized run's and its strength
 PROTOCOL = ((128, 128), 128, 20, 0.0042, 0.0021, 0.0422)
@@ -23,23 +22,14 @@ def as_published(params: Params) -> bool:
 
 
 def summarise(runs: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Return one row per row of the replication; runs are as from `tables.replicate`.
+    """Return the last epoch's validation losses (nats) in each row of runs as from `tables.replicate`.
 
-    Mean, sd, min and max are of the last epoch's validation loss (nats), missing where a run failed; `published` is the
-    published loss, missing where `as_published` is false.
+    Missing where a run failed; `published` is missing where `as_published` is false.
     """
-    known = as_published(params)
-    rows = []
+    known, rows = as_published(params), []
     for name, of_row in runs.groupby("row", sort=False):
         last = pd.Series([curve[-1] for curve in of_row["validation_loss_curve"]], dtype="float64")
-        row: Row = {
-            "row": name,
-            "lr": of_row["lr"].iloc[0],
-            "strength": of_row["strength"].iloc[0],
-            "n_runs": len(last),
-        }
-        for statistic, function in (("mean", "mean"), ("sd", "std"), ("min", "min"), ("max", "max")):
-            row[f"last_{statistic}"] = last.agg(function, skipna=False)
-        rows.append(row | {"published": ROWS[str(name)] if known else math.nan})
-    columns = ["row", "lr", "strength", "n_runs", "last_mean", "last_sd", "last_min", "last_max", "published"]
+        figures = (last.agg(each, skipna=False) for each in ("mean", "std", "min", "max"))
+        rows.append([name, len(last), *figures, ROWS[str(name)] if known else math.nan])
+    columns = ["row", "n_runs", "last_mean", "last_sd", "last_min", "last_max", "published"]
     return pd.DataFrame(rows, columns=columns)

@@ -17,9 +17,9 @@ ENDS = ("equivalence_ci_low", "equivalence_ci_high", "ci_low", "ci_high")  # col
 
 def mean_interval(values: Sequence[float] | Floats, level: float) -> Interval:
     """Return mean, low and high of the Student t interval of n independent values; all three are the value if n = 1."""
-    array = np.asarray(values, dtype=np.float64)
+    array, n = np.asarray(values, dtype=np.float64), len(values)
     mean = float(array.mean())
-    half = half_width(float(array.std(ddof=1)), len(array), level) if len(array) > 1 else 0.0
+    half = student_t(level, n) * float(array.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     return mean, mean - half, mean + half
 
 
@@ -28,21 +28,13 @@ def student_t(level: float, n: int) -> float:
     return float(special.stdtrit(n - 1, (1 + level) / 2))
 
 
-def half_width(sd: float, n: int, level: float) -> float:
-    """Return half the length of a Student t interval of a mean of n values with standard deviation sd."""
-    return student_t(level, n) * sd / math.sqrt(n)
-
-
 def within_margin(effect: float, margin: float) -> bool:
     """Return whether a log ratio lies within the relative margin: |effect| < ln(1 + margin)."""
     return bool(abs(effect) < math.log1p(margin))
 
 
 def decide(inner: Interval, outer: Interval, margin: float) -> str:
-    """Return `equal`, `better`, `worse` or `undecided` by the preregistered rule; lower is better.
-
-    inner is the interval at the equivalence level, outer the other one; both are of log ratios, margin is relative.
-    """
+    """Return the protocol's verdict on a log ratio: inner is its interval at the equivalence level, outer the other."""
     if within_margin(inner[1], margin) and within_margin(inner[2], margin):
         return "equal"
     if outer[2] < 0:
@@ -55,7 +47,7 @@ def decide(inner: Interval, outer: Interval, margin: float) -> str:
 def needed(mean: float, sd: float, first: int, margin: float, equivalence_level: float, level: float) -> int | None:
     """Return the number of studies, from first on, that would decide at this mean and spread; None above MAX_NEEDED."""
     for n in range(first, MAX_NEEDED + 1):
-        inner, outer = (half_width(sd, n, each) for each in (equivalence_level, level))
+        inner, outer = (student_t(each, n) * sd / math.sqrt(n) for each in (equivalence_level, level))
         if decide((mean, mean - inner, mean + inner), (mean, mean - outer, mean + outer), margin) != "undecided":
             return n
     return None

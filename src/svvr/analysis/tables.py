@@ -29,8 +29,7 @@ def trials(metrics: Path, arms: Iterable[str]) -> pd.DataFrame:
     runs = _arms(metrics / "tune", arms, "study", "trial", *SHARED, "state", *TUNING_LOSSES, "winner")
     by_trial = runs.groupby(["arm", "study", "trial"], sort=False)
     found = by_trial.first().drop(columns="seed")
-    for name in TUNING_LOSSES:
-        found[name] = by_trial[name].mean().where(by_trial[name].count() == by_trial.size())
+    found[TUNING_LOSSES] = by_trial[TUNING_LOSSES].mean(skipna=False)
     found["state"] = np.where(found["validation_loss"].isna(), "failed", "complete")
     return found.reset_index()
 
@@ -42,10 +41,8 @@ def runs(metrics: Path, arms: Iterable[str]) -> pd.DataFrame:
 
 
 def design(metrics: Path, arms: Iterable[str]) -> pd.DataFrame:
-    """Return the runs of the random design; `seed_index` numbers a point's seeds from 0 in the order of the record."""
-    frame = _arms(metrics / "budget", arms, "replicate", "point", "seed", *SHARED, "state", *LOSSES)
-    frame.insert(4, "seed_index", frame.groupby(["arm", "replicate", "point"]).cumcount())
-    return frame
+    """Return the runs of the random design."""
+    return _arms(metrics / "budget", arms, "replicate", "point", "seed", *SHARED, "state", *LOSSES)
 
 
 def diagnosed(metrics: Path, arms: Iterable[str]) -> pd.DataFrame:
@@ -102,11 +99,7 @@ def quantities(runs: pd.DataFrame, diagnosed: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs(values: pd.DataFrame, contrasts: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Pair the runs of each arm with those of its reference; contrasts are (arm, reference).
-
-    values is a frame as from `quantities`. Returns arm, reference, link, study, seed, value, value_reference and d,
-    their difference, missing where either run has none.
-    """
+    """Pair values as from `quantities` with `value_reference` of the same seed; `d`, the difference, may be missing."""
     key = ["arm", "reference", "link", *RUN]
     listed = pd.DataFrame(contrasts, columns=["arm", "reference"], dtype="str")
     of_reference = listed.merge(values.rename(columns={"arm": "reference"}), on="reference")

@@ -1,7 +1,7 @@
 """Data sets, one file each: a function `splits(*, seed, ...)` whose parameters are the keys of `data` beside `name`."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -21,12 +21,11 @@ def make(name: str, settings: Mapping[str, Any]) -> Arrays:
 
     Raises ValueError, which names the key, for settings or examples that cannot be used.
     """
-    splits = validate_call(config={"strict": True})(importlib.import_module(f"svvr.data.{name}").splits)
+    splits: Callable[..., Arrays] = importlib.import_module(f"svvr.data.{name}").splits
     try:
-        found: Arrays = splits(**settings)
+        return validate_call(config={"strict": True})(splits)(**settings)
     except ValidationError as error:
         raise ValueError(f"data.{said(error)}") from None
-    return found
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,14 @@ class Made:
     content: Arrays
 
     def arrays(self) -> Arrays:
-        """Return them."""
         return self.content
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Return what `arrays` was called on."""
         return cls(arrays)
 
 
 def compute(units: Sequence[Asked], _: Arrays) -> list[Made]:
-    """Make data sets."""
     return [Made(make(unit.name, dict(unit.settings))) for unit in units]
 
 

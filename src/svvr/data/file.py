@@ -16,14 +16,9 @@ SOURCE = Path("data/source")
 
 
 def splits(*, seed: int, path: str, label: str = "label", validation: Size = 0.2, test: Size = 0.2) -> Arrays:
-    """Split a file's examples by seed: numeric features, labels of any kind.
+    """Split a file's examples by seed: numeric features, labels of any kind, in a CSV's column `label`.
 
-    Args:
-        seed: of the split.
-        path: of the file; DVC watches data/source.
-        label: the CSV's column of labels.
-        validation: number of examples, or their share.
-        test: the same.
+    DVC watches data/source. Sizes are numbers of examples or shares.
     """
     file, read = Path(path), {".npz": _npz, ".csv": _csv}
     if file.suffix not in read or file.parent != SOURCE or not file.is_file():

@@ -1,8 +1,6 @@
 """MNIST-1D: its official train and validation splits, and a fresh test split from the same generator."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Annotated
 
@@ -28,17 +26,9 @@ def splits(
 ) -> Arrays:
     """Make the three splits, standardised with the official examples' raw mean and standard deviation.
 
-    Args:
-        seed: generator seed of the official examples.
-        n_test: number of test examples, as many of each of 10 classes.
-        test_seed: generator seed of the test split, another than seed.
-        n_train: number of training examples, the first of 4000.
-        label_noise: share of their labels that are drawn anew, each of 10 classes as likely.
-        generator: options of `mnist1d.data.get_dataset_args`, such as template_len, corr_noise_scale and shear_scale.
-
-    Returns:
-        `x_train` (n_train, 40), `y_train` (n_train,), `x_validation` (1000, 40), `y_validation` (1000,), `x_test`
-        (n_test, 40), `y_test` (n_test,).
+    `seed` draws the official examples: the first `n_train` of 4000, a share `label_noise` of their labels drawn anew
+    from all 10 classes, and 1000 for validation. `test_seed`, another one, draws `n_test`. Signals have 40 values.
+    `generator` are options of `mnist1d.data.get_dataset_args`, such as template_len, corr_noise_scale and shear_scale.
     """
     if test_seed == seed:
         raise ValueError(f"data.test_seed: got {seed}, expected another than data.seed")
@@ -57,10 +47,8 @@ def splits(
 def raw_examples(seed: int, n: int, **generator: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Draw MNIST-1D examples before standardisation, as many of each digit: (n, 40) signals and (n,) digits, shuffled.
 
-    The draws are those of `mnist1d.data.make_dataset`, which hides the raw mean and standard deviation that the test
-    split needs. numpy's global generator is seeded, and put back afterwards.
-
-    Source: Greydanus & Kobak, MNIST-1D (arXiv 2011.14439).
+    The draws are those of `mnist1d.data.make_dataset` (Greydanus & Kobak, arXiv 2011.14439), which hides the raw mean
+    and standard deviation that the test split needs. numpy's global generator is put back afterwards.
     """
     from mnist1d.data import get_dataset_args, get_templates  # takes a second, which a look-up need not wait for
     from mnist1d.transform import transform
@@ -71,11 +59,14 @@ def raw_examples(seed: int, n: int, **generator: float) -> tuple[npt.NDArray[np.
         if key not in options or (isinstance(options[key], int) and not isinstance(value, int)):
             like = ", ".join(f"{name}: {each}" for name, each in options.items())
             raise ValueError(f"data.{key}: got {value}, expected options of the generator like {like}")
-    arguments = SimpleNamespace(**known | generator)
-    with _global_seed(seed):
+    arguments, before = SimpleNamespace(**known | generator), np.random.get_state()
+    np.random.seed(seed)
+    try:
         digits = np.repeat(templates["y"], n // 10)
         signals = [transform(templates["x"][digit], templates["t"], arguments)[0] for digit in digits]
         order = np.random.permutation(n)
+    finally:
+        np.random.set_state(before)
     return np.stack(signals)[order], digits[order].astype(np.int64)
 
 
@@ -84,13 +75,3 @@ def moments(x: npt.NDArray[np.float64]) -> tuple[float, float]:
     values = x.ravel().tolist()
     mean = math.fsum(values) / len(values)
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-
-
-@contextmanager
-def _global_seed(seed: int) -> Iterator[None]:
-    before = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)

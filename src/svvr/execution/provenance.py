@@ -14,8 +14,6 @@ from pathlib import Path
 from svvr.records import Row
 
 SOURCES = Path(__file__).resolve().parents[2]  # the folder that holds the package
-# A run already holds every setting that it uses, so how params are read cannot change its result
-SETTINGS = ("svvr.params",)
 
 
 def files_of(script: Path) -> list[Path]:
@@ -27,11 +25,9 @@ def files_of(script: Path) -> list[Path]:
 
 @functools.cache
 def code(modules: tuple[str, ...]) -> dict[str, str]:
-    """Return what code determines a result: the files that modules import, with a hash of what each computes.
-
-    Comments and docstrings do not count. It is the code as this process read it first.
-    """
-    finder = ModuleFinder(path=[str(SOURCES)], excludes=list(SETTINGS))
+    """Return the files that modules import, with a hash of what each computes: comments and docstrings do not count."""
+    # a run already holds every setting that it uses, so how params are read cannot change its result
+    finder = ModuleFinder(path=[str(SOURCES)], excludes=["svvr.params"])
     for module in modules:
         finder.import_hook(module)
     return {str(path.relative_to(SOURCES)): _computes(path.read_text(encoding="utf-8")) for path in _files(finder)}
@@ -39,11 +35,10 @@ def code(modules: tuple[str, ...]) -> dict[str, str]:
 
 def refuse_unknown(penalty: str) -> None:
     """Raise ValueError where a penalty imports code of this project that its arms' stages do not depend on."""
-    known = {f"svvr/{name}.py" for name in ("__init__", "penalties/__init__", "polar", f"penalties/{penalty}")}
+    own = f"svvr/penalties/{penalty}.py"
+    known = {own, "svvr/__init__.py", "svvr/penalties/__init__.py", "svvr/polar.py"}
     if unknown := sorted(code((f"svvr.penalties.{penalty}",)).keys() - known):
-        raise ValueError(
-            f"svvr/penalties/{penalty}.py: got an import of {unknown[0]}, expected svvr.penalties and svvr.polar alone"
-        )
+        raise ValueError(f"{own}: got an import of {unknown[0]}, expected svvr.penalties and svvr.polar alone")
 
 
 def _files(finder: ModuleFinder) -> list[Path]:
@@ -65,12 +60,8 @@ def platform() -> dict[str, str]:
     import torch
 
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "mnist1d")}
-    return {
-        **versions,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "processor": maker(),
-        "MKL_CBWR": os.environ.get("MKL_CBWR", ""),
-    }
+    processor = {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "processor": maker()}
+    return {**versions, **processor, "MKL_CBWR": os.environ.get("MKL_CBWR", "")}
 
 
 def maker() -> str:

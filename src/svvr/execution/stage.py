@@ -11,31 +11,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-# What would tie forked workers to one core, or choose other products: torch reads it as it is loaded
-PINS = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "MKL_CBWR")
-PR_SET_PDEATHSIG = 1
 Settings = TypeVar("Settings")
 RESTORE = "; committed results come back with: git checkout -- metrics plots"
 
 
 def begin(name: str) -> str:
-    """Make this process a stage's: call it before imports that take a second.
+    """Make this process a stage's, before imports that take a second: signals and dvc's death end it with one line.
 
-    SIGINT, SIGTERM and the death of dvc end it with one line and a non-zero status.
-
-    Returns:
-        The stage's full name, `tune@baseline` for an arm's: from DVC_STAGE, else from the first argument.
+    Returns the stage's full name, `tune@baseline` for an arm's: from DVC_STAGE, else from the first argument.
     """
-    for pin in PINS:
+    # what would tie forked workers to one core, or choose other products: torch reads it as it is loaded
+    for pin in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "MKL_CBWR"):
         os.environ.pop(pin, None)
     addressed = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
     full = addressed if addressed.partition("@")[0] == name else "@".join([name, *sys.argv[1:2]])
 
     def end(number: int, frame: FrameType | None) -> None:
-        text = (
-            f"{full}: stopped by {signal.Signals(number).name}; finished runs are kept, go on with `dvc repro`{RESTORE}"
-        )
-        os.write(2, f"{text}\n".encode())
+        text = f"stopped by {signal.Signals(number).name}; finished runs are kept, go on with `dvc repro`{RESTORE}"
+        os.write(2, f"{full}: {text}\n".encode())
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,19 +40,14 @@ def begin(name: str) -> str:
 def die_with_parent(number: int) -> None:
     """Ask Linux to signal this process when its parent dies; elsewhere nothing happens."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
 
 
 def run(name: str, main: Callable[[Settings], None], load: Callable[[], Settings] | None = None) -> None:
     """Run a stage's main function; an error ends the process with one message (with SVVR_DEBUG=1: a traceback).
 
-    DVC would record inputs as they are at the end (DVC #11058), so settings, code and records that the stage reads must
-    not change while it runs.
-
-    Args:
-        name: as `begin` returned it.
-        main: computes and writes the stage's outputs.
-        load: reads the settings, by default params.yaml.
+    `load` reads the settings, by default params.yaml. DVC would record inputs as they are at the end (DVC #11058), so
+    settings, code and records that the stage reads must not change while it runs.
     """
     if multiprocessing.parent_process():  # a worker that imports the script anew
         return
@@ -71,7 +59,10 @@ def run(name: str, main: Callable[[Settings], None], load: Callable[[], Settings
     try:
         before = provenance.hashes(provenance.files_of(Path(sys.argv[0])))
         before |= provenance.hashes(params.PENALTIES.glob("[!.]*.py"))
-        main(load() if load else _params(name.partition("@")[2]))
+        settings: Any = (load or params.load)()
+        if (arm := name.partition("@")[2]) and not load and arm not in settings.arms:
+            raise ValueError(f"got the arm {arm}, expected one of {', '.join(settings.arms)}")
+        main(settings)
         used = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
         watched = [path for path in before if path.parent != params.PENALTIES or str(path) in used]
         changed = [path for path, digest in provenance.hashes(watched).items() if digest != before[path]]
@@ -83,27 +74,17 @@ def run(name: str, main: Callable[[Settings], None], load: Callable[[], Settings
         sys.exit(f"{name}: {_said(error)}{RESTORE if 'DVC_STAGE' in os.environ else ''}")
 
 
-def _params(arm: str) -> Any:
-    from svvr import params
-
-    settings = params.load()
-    if arm and arm not in settings.arms:
-        raise ValueError(f"got the arm {arm}, expected one of {', '.join(settings.arms)}")
-    return settings
-
-
-def report(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print how many runs failed, with the hyperparameters of the first, and which could not be measured."""
+def report(name: str, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return rows after printing how many failed, the first one's hyperparameters, and which were not measured."""
     failed = [row for row in rows if row.get("state") == "failed"]
     if failed:
         where = ", ".join(f"{key} {failed[0][key]:.3g}" for key in ("lr", "strength", "weight_decay"))
         print(f"{name}: {len(failed)} of {len(rows)} runs failed: a loss or gradient was not finite, first at {where}")
     for row in rows:
         if row.get("reason") and row.get("state") != "failed":
-            where = ", ".join(
-                f"{key} {row[key]}" for key in ("study", "strength", "weight_decay", "seed") if key in row
-            )
-            print(f"{name}: {where}: not measured, {row['reason']}")
+            keys = [key for key in ("study", "strength", "weight_decay", "seed") if key in row]
+            print(f"{name}: {', '.join(f'{key} {row[key]}' for key in keys)}: not measured, {row['reason']}")
+    return rows
 
 
 def _said(error: Exception) -> str:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -45,22 +45,13 @@ R = TypeVar("R", bound=Kept)
 
 @dataclass(frozen=True)
 class Work(Generic[U, R]):
-    """A kind of work.
+    """A kind of work."""
 
-    Attributes:
-        compute: from units that can share a stack, and the data, to one result for each unit.
-        result: the type of a result.
-        modules: from a unit to the names of the modules that compute it, by default compute's own; what they import
-            counts too.
-        stackable: from a unit to what units of one stack have in common.
-        chunk: from a unit to how many like it share a stack at most.
-    """
-
-    compute: Callable[[Sequence[U], Arrays], list[R]]
+    compute: Callable[[Sequence[U], Arrays], list[R]]  # from units of a stack, and the data, to a result for each
     result: type[R]
-    modules: Callable[[U], tuple[str, ...]] | None = None
-    stackable: Callable[[U], Hashable] = lambda unit: 0
-    chunk: Callable[[U], int] = lambda unit: 1
+    modules: Callable[[U], tuple[str, ...]] | None = None  # that compute a unit, and what they import; or compute's
+    stackable: Callable[[U], Hashable] = lambda unit: 0  # what units of one stack have in common
+    chunk: Callable[[U], int] = lambda unit: 1  # how many like a unit share a stack at most
 
 
 def _modules(run: Run) -> tuple[str, ...]:
@@ -87,7 +78,9 @@ class Session:
         quiet = {} if sys.stderr.isatty() else {"mininterval": 10, "maxinterval": 30, "ascii": True, "ncols": 100}
         self.bar = tqdm(total=total, desc=name, unit="run", smoothing=0, **quiet)
         self._executor, self._n_workers, self._folder = executor, n_workers, folder
-        self._own, self._after = _planned(name)
+        plan: dict[str, float] = json.loads(os.environ.get("SVVR_PLAN", "{}"))  # seconds of stages, from tools.repro
+        self._own = plan.get(name, 0.0)
+        self._after = sum([*plan.values()][[*plan].index(name) + 1 :]) if self._own else 0.0
         self._looked_up = 0
 
     def __call__(self, units: Sequence[U], work: Work[U, R], data: Arrays) -> list[R]:
@@ -122,8 +115,7 @@ class Session:
     def _look_up(self, key: str, work: Work[U, R]) -> R | None:
         """Return the result kept under a key, None where there is none or it is damaged."""
         try:
-            path = _entry(self._folder or Path(), key)
-            return work.result.from_arrays(npz_arrays(path.read_bytes()))
+            return work.result.from_arrays(npz_arrays(_entry(self._folder or Path(), key).read_bytes()))
         except Exception:  # numpy, zipfile and their codecs raise a dozen kinds on damaged files
             return None
 
@@ -136,30 +128,18 @@ class Session:
             self._folder = None
 
 
-def _planned(name: str) -> tuple[float, float]:
-    """Return the seconds that tools.repro expects of this stage, and of those after it; 0 without a plan."""
-    plan: dict[str, float] = json.loads(os.environ.get("SVVR_PLAN", "{}"))
-    return plan.get(name, 0.0), sum(list(plan.values())[list(plan).index(name) + 1 :]) if name in plan else 0.0
-
-
 def _entry(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.npz"
-
-
-def cache_folder() -> Path | None:
-    """Return the folder of finished units, shared by temporary copies of the repository; None with SVVR_CACHE=off."""
-    off = os.environ.get("SVVR_CACHE", "").lower() == "off"
-    return None if off else Path(os.environ.get("DVC_ROOT", ".")) / ".cache" / "svvr"
 
 
 @contextmanager
 def session(name: str, total: int, device: str = "cpu", keep: bool = True) -> Iterator[Session]:
     """Open the workers for a stage that computes `total` units; `keep=False` neither looks up nor keeps finished ones.
 
-    Workers are a process for each core; a single one for a GPU, for which a second would only wait; or the Dask cluster
-    at SVVR_SCHEDULER (`tcp://host:port`).
+    Workers are a process for each core, one for a GPU, or the Dask cluster at SVVR_SCHEDULER (`tcp://host:port`).
     """
-    folder = cache_folder() if keep else None
+    off = not keep or os.environ.get("SVVR_CACHE", "").lower() == "off"
+    folder = None if off else Path(os.environ.get("DVC_ROOT", "."), ".cache/svvr")  # temporary copies share the root's
     with executor(n_workers() if device == "cpu" else 1) as (pool, n):
         each = Session(name, total, pool, n, folder)
         yield each
@@ -193,8 +173,9 @@ def unit_keys(units: Sequence[U], work: Work[U, R], data: Arrays) -> list[str]:
         "data": {name: array_hash(array) for name, array in data.items()},
         "platform": provenance.platform(),
     }
-    parts = ({**common, "unit": _plain(unit), "code": provenance.code(_code(unit, work))} for unit in units)
-    return [hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest() for each in parts]
+    parts = ({**common, "unit": unit, "code": provenance.code(_code(unit, work))} for unit in units)
+    texts = (json.dumps(each, sort_keys=True, default=_plain) for each in parts)
+    return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
 
 def _code(unit: U, work: Work[U, R]) -> tuple[str, ...]:
@@ -202,6 +183,4 @@ def _code(unit: U, work: Work[U, R]) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return array_hash(value) if isinstance(value, np.ndarray) else value
+    return array_hash(value) if isinstance(value, np.ndarray) else vars(value)  # of a dataclass

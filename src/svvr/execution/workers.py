@@ -29,11 +29,9 @@ def n_workers() -> int:
 def executor(n: int) -> Iterator[tuple[Executor, int]]:
     """Open the executor, and say how many units it computes at once.
 
-    Processes rather than threads: a step is some hundred small operations, and threads would wait for each other's
-    interpreter between them.
+    Processes, since threads would wait for each other's interpreter between the small operations of a step.
     """
-    address = os.environ.get("SVVR_SCHEDULER")
-    if address:
+    if address := os.environ.get("SVVR_SCHEDULER"):
         with dask(address) as found:
             yield found
         return

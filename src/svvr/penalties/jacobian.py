@@ -1,9 +1,7 @@
 """Jacobian norm: half the mean over a batch of ||d logits / d x||_F^2, how strongly the logits respond to the input.
 
-Exact, where the source projects at random: between two ReLUs the network is linear, so the Jacobian is the product of
-the weights without the columns of inactive units.
-
-Source: Hoffman, Roberts & Yaida 2019 (arXiv 1908.02729), equation 4.
+Source: Hoffman, Roberts & Yaida 2019 (arXiv 1908.02729), equation 4; there by random projections, here exact, as the
+product of the weights without the columns of inactive units.
 """
 
 from torch import Tensor

@@ -1,8 +1,6 @@
 """Log-determinant: the Stein divergence of the smaller Gram matrix G to the identity, (tr G - ln det(G + eps I) - k)/2.
 
-In singular values half the sum of s^2 - ln(s^2 + eps) - 1. It evens them towards 1 and grows those near 0 hardest.
-
-Source: Cichocki, Cruces & Amari 2015 (arXiv 1412.7146).
+In singular values half the sum of s^2 - ln(s^2 + eps) - 1. Source: Cichocki, Cruces & Amari 2015 (arXiv 1412.7146).
 """
 
 import torch

@@ -31,7 +31,6 @@ def draw(summary: style.Record) -> Figure:
 
 
 def _panel(ax: Axes, summary: style.Record, contrast: style.Record, color: str, large: bool) -> None:
-    """Draw random search's curve, and the studies' result beside it."""
     curve = pd.DataFrame(style.matching(summary["budget"], contrast)).set_index("n_trials")
     curve = curve[list(style.EFFECT)].astype("float64").set_axis(["mean", "low", "high"], axis=1)
     tuned = pd.Series([contrast[key] for key in style.EFFECT], dtype="float64").tolist()

@@ -12,10 +12,7 @@ RUN = ["arm", "study", "seed"]
 
 @style.fixed()
 def draw(curves: pd.DataFrame, summary: style.Record) -> Figure:
-    """Draw validation loss against the epoch, and each arm's paired difference to the reference of its first contrast.
-
-    curves is the frame of analysis.tables.curves. Bands are t intervals over studies; failed runs are only counted.
-    """
+    """Draw `tables.curves` and paired differences to the reference of the first contrast; failed runs are counted."""
     looks = style.looks(entry["arm"] for entry in summary["arms"])
     references = {c["arm"]: c["reference"] for c in reversed(style.contrasts(summary))}
     interval = f"mean and {style.level(CONFIDENCE)} over {style.counted(curves['study'].nunique(), 'study')}"
@@ -45,7 +42,6 @@ def draw(curves: pd.DataFrame, summary: style.Record) -> Figure:
 
 
 def _over_studies(values: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return mean, low and high over studies by epoch."""
     studies = values.groupby(["epoch", "study"])[column].mean()
     rows = {epoch: mean_interval(each.to_numpy(), CONFIDENCE) for epoch, each in studies.groupby("epoch")}
     return pd.DataFrame.from_dict(rows, "index", columns=["mean", "low", "high"], dtype="float64")

@@ -16,10 +16,8 @@ LIMIT = 10.0  # per cent, where the colours end; the number says more
 @style.fixed()
 def draw(rows: Sequence[style.Record], trials: int, level: float) -> Figure:
     """Draw the rows of `analysis.league`; bold: the interval excludes 0, a star: so does Holm's correction."""
-    labels, regimes = (
-        list(dict.fromkeys(map(text.competitor, rows))),
-        list(dict.fromkeys(row["regime"] for row in rows)),
-    )
+    labels = list(dict.fromkeys(map(text.competitor, rows)))
+    regimes = list(dict.fromkeys(row["regime"] for row in rows))
     figure = style.figure(1.4 + 0.32 * len(labels), f"Test loss against AdamW, random search of {trials} trials (%)")
     ax, scale = figure.subplots(), ScalarMappable(Normalize(-LIMIT, LIMIT), matplotlib.colormaps["RdBu_r"])
     shades = np.full((len(labels), len(regimes), 4), 0.94)

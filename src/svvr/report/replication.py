@@ -10,10 +10,7 @@ ROWS = {"baseline": ("baseline", "#0072B2"), "regularized_fresh": ("regularized,
 
 @style.fixed()
 def draw(runs: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """Draw the mean and range of each row's validation losses, and the published losses at the last epoch.
-
-    runs is the frame of analysis.tables.replicate, rows that of analysis.replication.summarise (row, published).
-    """
+    """Draw mean and range of runs as from `tables.replicate`, and the losses published in `replication.summarise`."""
     figure = style.figure(4.6, "Replication of the published comparison: mean and range over runs")
     ax = figure.subplots()
     if runs.empty:

@@ -13,10 +13,7 @@ BEFORE = {"color": style.GREY, "linestyle": "--"}
 
 @style.fixed()
 def draw(spectra: pd.DataFrame, summary: style.Record) -> Figure:
-    """Draw an arm a row against the reference of its first contrast and a layer a column.
-
-    spectra is the frame of analysis.tables.spectra. Lines are medians over runs, bands their 10 % and 90 % quantiles.
-    """
+    """Draw `tables.spectra`: an arm a row, against the reference of its first contrast, and a layer a column."""
     looks, layers = style.looks(entry["arm"] for entry in summary["arms"]), sorted(spectra["layer"].unique())
     references = {c["arm"]: c["reference"] for c in reversed(style.contrasts(summary))}
     rows = [arm for arm in looks if arm in references or not references]

@@ -168,10 +168,7 @@ def forest(
     ax: Axes, rows: Sequence[Record | None], looks: Mapping[str, Any], limit: tuple[float, float],
     at: Callable[[float], float] = float, width: int = 40,
 ) -> None:  # fmt: skip
-    """Draw an effect a row from the top, its intervals and its verdict; None leaves a row empty.
-
-    limit is the margin in per cent, `at` maps per cent to the axis, verdicts have lines of `width` letters.
-    """
+    """Draw an effect a row from the top, None an empty one; limit is the margin (%), `at` maps per cent to the axis."""
     effects, *ends = ([row[key] for row in rows if row and row[key] is not None] for key in EFFECT)
     ax.set_xlim(window(map(at, [*effects, *limit]), map(at, itertools.chain(*ends))))
     ax.set_ylim(len(rows) - 0.4, -0.6)

@@ -16,20 +16,18 @@ CAP = 999  # per cent; of a larger effect the text only says that it is larger
 SAMPLERS = {"tpe": "TPE", "random": "random search"}
 DECIDED = ("better", "worse")
 REFERENCES = {"adam": "Adam", "adamw": "AdamW"}  # of the league
-CONCLUSIONS = {
-    "supported": "the hypothesis is supported",
-    "not supported": "the hypothesis is not supported",
-    "undecided": "the hypothesis is undecided",
-    "no verdict": "there is no verdict on the hypothesis",
-}
+CONCLUSIONS = {each: f"the hypothesis is {each}" for each in ("supported", "not supported", "undecided")}
+CONCLUSIONS |= {"no verdict": "there is no verdict on the hypothesis"}
 
 
 def answer(summary: Record, params: Params) -> str:
     """Return what `make repro` ends with: the question, then at most three lines a contrast."""
-    rows = test_loss(summary)
+    rows, decisive = test_loss(summary), _decisive(summary, params)
     if not rows:
         return "Nothing to compare: no arm has a reference."
-    lines = [_question(summary, params)]
+    asked = ", and ".join(f"{row['arm']} better than {row['reference']}" for row in decisive)
+    why = "" if len(decisive) == 2 else ", which takes the first two contrasts of compare.contrasts"
+    lines = [f"{asked and f'Is {asked}? '}{CONCLUSIONS[summary['hypothesis']].capitalize()}{why}."]
     for row in rows:
         found = f". Test loss {effect(row, f'{_level(row)} interval ')}; {_count(row['n_studies'], 'study')}"
         if needs := needed(row, row["n_studies"]):
@@ -102,8 +100,7 @@ def works(summary: Record) -> str:
     rows, found = test_loss(summary), []
     for reference in dict.fromkeys(row["reference"] for row in rows):
         better = [row for row in rows if row["reference"] == reference and row["verdict"] == "better"]
-        margin = [verdict(row).removeprefix("better") for row in better]
-        names = [f"{row['arm']} {effect(row)}{end}" for row, end in zip(better, margin, strict=True)]
+        names = [f"{row['arm']} {effect(row)}{verdict(row).removeprefix('better')}" for row in better]
         found.append(f"Better than {reference}: {'; '.join(names) or 'none'}.")
     return " ".join(found)
 
@@ -121,16 +118,12 @@ def contrast_table(summary: Record) -> pd.DataFrame:
 
 
 def brief(summary: Record) -> dict[str, str]:
-    """Return the change of test loss in per cent and the verdict, e.g. "-0.72 better" of "regu-base".
-
-    It is what DVC's own tables show, a column a contrast. An arm goes by its initials or the start of its one word.
-    """
+    """Return the change of test loss (%) and the verdict as DVC's tables show it: "-0.72 better" of "regu-base"."""
     rows = test_loss(summary)
     keys = [f"{_short(row['arm'])}-{_short(row['reference'])}" for row in rows]
-    named = zip(rows, keys, strict=True)
     return {
         key if keys.count(key) == 1 else _name(row): f"{_percent(row['effect_percent'])} {row['verdict']}"
-        for row, key in named
+        for row, key in zip(rows, keys, strict=True)
     }
 
 
@@ -158,18 +151,9 @@ def needed(entry: Record, done: int = 0) -> str:
     if entry.get("verdict") != "undecided":
         return ""
     noun, key = ("replicate", "replicates_needed") if "replicates_needed" in entry else ("study", "studies_needed")
-    total = entry[key]
-    return (
-        f"about {_count(total - done, noun, 'more ' if done else '')}" if total else f"more than {_count(1000, noun)}"
-    )
-
-
-def _question(summary: Record, params: Params) -> str:
-    decisive = [f"{row['arm']} better than {row['reference']}" for row in _decisive(summary, params)]
-    conclusion = CONCLUSIONS[summary["hypothesis"]]
-    question = f"Is {', and '.join(decisive)}? " if decisive else ""
-    why = "" if len(decisive) == 2 else ", which takes the first two contrasts of compare.contrasts"
-    return f"{question}{conclusion[0].upper()}{conclusion[1:]}{why}."
+    if not (total := entry[key]):
+        return f"more than {_count(1000, noun)}"
+    return f"about {_count(total - done, noun, 'more ' if done else '')}"
 
 
 def _clause(row: Record) -> str:
@@ -213,17 +197,13 @@ def at_equal_conditioning(found: pd.DataFrame) -> str:
     """Return what the paths of the dose-response say of loss at equal conditioning, a frame of the analysis."""
     if found.empty:
         return "The paths share no condition number: they do not say whether equal conditioning gives equal loss."
-    losses = [
-        f"{each.mean:.3f} ({each.ci_low:.3f} to {each.ci_high:.3f}) with {each.setting}" for each in found.itertuples()
-    ]
-    apart = found["ci_low"].max() > found["ci_high"].min()
-    said = (
-        "equal conditioning does not give equal loss"
-        if apart
-        else "the intervals overlap, so they do not tell the losses apart"
-    )
-    at = f"At ln κ = {found['conditioning'].iloc[0]:.2f}, the middle of what all paths reach, the test loss is"
-    return f"{at} {' and '.join(losses)}: {said}."
+    form, columns, said = "{:.3f} ({:.3f} to {:.3f}) with {}", ["mean", "ci_low", "ci_high", "setting"], []
+    for (place, conditioning), rows in found.groupby(["place", "conditioning"], sort=False):
+        losses = " and ".join(form.format(*row) for row in rows[columns].to_numpy())
+        apart = rows["ci_low"].max() > rows["ci_high"].min()
+        end = "equal conditioning does not give equal loss" if apart else "the intervals overlap"
+        said.append(f"At ln κ = {conditioning:.2f}, {place} all paths reach, the test loss is {losses}: {end}.")
+    return " ".join(said)
 
 
 def competitor(row: Record) -> str:
