@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from svvr.report import style, text
+from svvr.report import replication, style, text
 from tests.report import made
 
 FAR = {"ci_low": -60.0, "ci_high": 4321.0, "equivalence_ci_low": -50.0, "equivalence_ci_high": 3210.0}
@@ -35,6 +36,12 @@ def test_every_figure_is_drawn_inside_its_page_without_overlaps(n: int, failed: 
     for one, other in itertools.combinations(found, 2):
         boxes = [each.get_window_extent(renderer).padded(-1) for each in (one, other)]
         assert not boxes[0].overlaps(boxes[1]), f"{name}: {one.get_text()} and {other.get_text()}"
+
+
+def test_a_replication_that_was_left_out_says_so() -> None:
+    assert "left out: the published comparison is of MNIST-1D" in all_text(
+        replication.draw(pd.DataFrame(), pd.DataFrame())
+    )
 
 
 @pytest.mark.slow
