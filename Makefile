@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := src
 SMALL = -S tuning.studies=3 -S tuning.trials=4 -S tuning.startup_trials=2 -S final.seeds=2 -S budget.replicates=3 \
-	-S budget.points=4 -S diagnose.seeds=1 -S replicate.seeds=2 -S dose_response.seeds=2
+	-S budget.points=4 -S diagnose.seeds=1 -S diagnose.tolerance=0.05 -S replicate.seeds=2 -S dose_response.seeds=2
 
 .PHONY: help venv repro try verdicts quick survey verify check test lint readme bench clean-cache
 help:  ## list the targets
@@ -23,7 +23,7 @@ try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high
 verdicts: venv  ## print all effects, intervals, verdicts and flags
 	@python -m tools.answer table
 quick: venv  ## run every stage on small settings in a temporary copy, in minutes: no verdict that counts
-	@name=try-$$RANDOM; dvc exp run --temp $(SMALL) --name $$name -S training.epochs=$(or $(EPOCHS),8) -S replicate.epochs=$(or $(EPOCHS),8) && \
+	@name=try-$$RANDOM; dvc exp run --temp $(SMALL) --name $$name -S training.epochs=$(or $(EPOCHS),6) -S replicate.epochs=$(or $(EPOCHS),6) && \
 		echo "of 3 studies of 4 trials, so no verdict that counts:" && \
 		git show $$(git for-each-ref --format='%(refname)' | grep $$name):metrics/verdicts.json
 survey: venv  ## run the league's cells: make survey [REGIME=name] [PENALTY=name]
