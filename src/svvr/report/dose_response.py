@@ -14,7 +14,8 @@ from svvr.links import GENERALISATION, MEASURED
 from svvr.report import style
 
 PANELS = {"test_loss": GENERALISATION, **{link.name: link for link in MEASURED}}
-LOOKS = (("#332288", "o"), ("#AA8800", "s"), ("#882255", "D"), ("#777777", "^"))  # of the settings; no arm's colours
+# Of the settings: colours of no arm, and points by which their strengths are written off the marks
+LOOKS = (("#332288", "o", 4), ("#AA8800", "s", -9), ("#882255", "D", 12), ("#777777", "^", -17))
 
 
 @style.fixed()
@@ -23,7 +24,7 @@ def draw(curves: pd.DataFrame) -> Figure:
     figure = style.figure(8.5, f"Dose-response: mean and {style.level(CONFIDENCE)} over seeds")
     rooms: list[Any] = [[*PANELS][:2], [*PANELS][2:], ["path"] * 2]
     axes = figure.subplot_mosaic(rooms)
-    for (label, rows), (color, marker) in zip(dose_response.settings(curves).items(), LOOKS, strict=False):
+    for (label, rows), (color, marker, off) in zip(dose_response.settings(curves).items(), LOOKS, strict=False):
         look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4.5}
         for quantity in PANELS:
             own = rows[rows["quantity"] == quantity].sort_values("strength")
@@ -31,7 +32,7 @@ def draw(curves: pd.DataFrame) -> Figure:
         path = dose_response.path(rows)
         axes["path"].errorbar(path["conditioning"], *_mean(path), **look)
         for strength, condition, loss in zip(path.index, path["conditioning"], path["mean"], strict=True):
-            place: dict[str, Any] = {"xytext": (3, 4), "textcoords": "offset points", "size": 7, "color": color}
+            place: dict[str, Any] = {"xytext": (3, off), "textcoords": "offset points", "size": 7, "color": color}
             axes["path"].annotate(style.plain(strength), (condition, loss), **place)
     for quantity, link in PANELS.items():
         axes[quantity].set(title=link.words, ylabel=textwrap.fill(link.axis, 36), xlabel="penalty strength")
