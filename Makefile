@@ -27,8 +27,8 @@ quick: venv  ## run every stage on small settings in a temporary copy, in minute
 		echo "of 3 studies of 4 trials, so no verdict that counts:" && \
 		git show $$(git for-each-ref --format='%(refname)' | grep $$name):metrics/verdicts.json
 survey: venv  ## run the league's cells: make survey [REGIME=name] [PENALTY=name]
-	@dvc repro --glob 'survey/dvc.yaml:cell@$(or $(REGIME),*)-none' 'survey/dvc.yaml:cell@$(or $(REGIME),*)-$(or $(PENALTY),*)'
-	@dvc repro -s survey/dvc.yaml:league
+	@python -c 'import sys; from svvr import survey; survey.check(*sys.argv[1:])' '$(REGIME)' '$(PENALTY)'
+	@dvc repro -k --glob 'survey/dvc.yaml:cell@$(or $(REGIME),*)-none' 'survey/dvc.yaml:cell@$(or $(REGIME),*)-$(or $(PENALTY),*)'; found=$$?; dvc repro -s survey/dvc.yaml:league && exit $$found
 verify: venv  ## recompute everything in a temporary clone and compare the metrics byte for byte
 	@copy=$$(mktemp -d) && git clone -q . $$copy && ln -s $(CURDIR)/.venv $$copy/.venv && cd $$copy && dvc repro -f && git diff --stat --exit-code -- metrics ':!metrics/provenance' && rm -rf $$copy
 check: lint  ## lint, types, fast tests

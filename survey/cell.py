@@ -18,7 +18,8 @@ def main(settings: survey.Survey) -> None:
     design = [({"arm": arm} | head, run) for arm in params.arms for head, run in tuning.design(params, arm)]
     heads, runs = zip(*design, strict=True)
     found = zip(heads, runs, work.compute(NAME, runs, work.SCORE, splits), strict=True)
-    rows = [head | score_row(run, score) for head, run, score in found]
+    common = {"settings": survey.digest(params)}
+    rows = [common | head | score_row(run, score) for head, run, score in found]
     records.write_rows(survey.record(regime, penalty), stage.report(NAME, rows))
 
 

@@ -73,7 +73,7 @@ def test_the_league_is_said_and_shown(copy: Path) -> None:
     (copy / "survey").mkdir()
     pd.DataFrame([row, unclear]).to_csv(copy / "survey/league.csv", index=False)
     page, results = readme.documents(copy).values()
-    assert "Better than AdamW most often: l2 with decay, in 1 of 2 regimes." in page
+    assert "Better than AdamW most often: l2 with decay (in 1 of 2 regimes)." in page
     assert re.search(r"\| l2 with decay +\| \*\*-3.0\\\*\*\* +\| -3.0 +\|", results)
 
 

@@ -11,9 +11,10 @@ from scipy import stats
 
 from svvr import survey
 from svvr.analysis import budget, league, statistics
-from svvr.records import ParamsError, read_yaml, write_rows
+from svvr.records import read_yaml, write_rows
 from svvr.report import league as picture
 from svvr.report import text
+from tools import readme
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = survey.Survey.model_validate(
@@ -52,10 +53,12 @@ def test_a_cell_has_the_root_s_settings_but_for_its_regime_and_penalty(monkeypat
     ("change", "said"),
     [
         (
-            {"regimes": {"base": {"modell": {}}}},
-            "survey/params.yaml, base and none: modell: got {}, expected no such key",
+            {"regimes": {"base": {"budget": {}}}},
+            "survey/params.yaml: regimes.base.budget: got 'budget', expected",
         ),
-        ({"regimes": {"base": {"model": {"hidden": 3}}}}, "survey/params.yaml, base and none: model.hidden: got 3,"),
+        ({"regimes": {"base": {"model": {"hidden": 3}}}}, "survey/params.yaml, base and none: model.hidden: got 3"),
+        ({"trials": 57}, "survey/params.yaml: trials: got 57, expected at most 56, (replicates - 1) * points * seeds"),
+        ({"penalties": {"none": {}}}, "PENALTY: got l2, expected one of none in survey/params.yaml"),
         ({"penalties": {"nucular": {}}}, "survey/params.yaml: penalties.nucular: got nucular, expected one of"),
         ({"design": {"replicates": 8, "points": 4}}, "survey/params.yaml: design.seeds: got nothing, expected a value"),
     ],
@@ -65,18 +68,22 @@ def test_a_mistake_is_one_message(elsewhere: Path, change: dict[str, Any], said:
     (elsewhere / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     content = read_yaml(ROOT / "survey/params.yaml") | change
     (elsewhere / "survey/params.yaml").write_text(str(content).replace("True", "true"))
-    with pytest.raises(ParamsError) as caught:
-        survey.load().params("base", "none")
-    assert str(caught.value).startswith(said), str(caught.value)
+    with pytest.raises(SystemExit) as caught:
+        survey.check("base", "l2")
+    assert str(caught.value).startswith(f"survey: {said}"), str(caught.value)
+    (elsewhere / "survey/params.yaml").write_text((ROOT / "survey/params.yaml").read_text())
+    survey.check("", "")
 
 
-def cell(regime: str, penalty: str, arms: dict[str, float], failed: int = 0) -> pd.DataFrame:
+def cell(regime: str, penalty: str, arms: dict[str, float], failed: int = 0, settings: str = "") -> pd.DataFrame:
     """Write and return a cell's runs; an arm's losses are shifted by its log ratio, its first runs failed."""
+    settings = settings or survey.digest(SETTINGS.params(regime, penalty))
     rng = np.random.default_rng([ord(letter) for letter in regime + penalty])
     rows: list[dict[str, Any]] = []
     for (arm, shift), (r, p, s) in itertools.product(arms.items(), itertools.product(range(4), range(5), range(2))):
         loss = None if len(rows) < failed else float(np.exp(shift + 0.02 * p + rng.normal(0, 0.01)))
         row = {
+            "settings": settings,
             "arm": arm,
             "replicate": r,
             "point": p,
@@ -115,13 +122,32 @@ def test_effects_are_the_budget_s_and_p_values_adjusted_within_a_reference(elsew
             assert [row[f"{name}_{key}"] for key in keys] == pytest.approx([expected[key] for key in keys])
     assert rows[2]["failed"] == 2 / 40 and rows[2]["lr"] == pytest.approx(0.01) and rows[4]["adam_verdict"] is None
     assert [row["adamw_verdict"] for row in rows] == ["worse", None, "better", "worse", None]
-    said = text.league(rows, 0.95)
-    assert said[1].startswith("Against AdamW: 1 better and 2 worse of 3, 1 and 2 after Holm's correction; chance alone")
-    assert said[2] == "Better than AdamW most often: l2, in 1 of 2 regimes."
+    assert text.league(rows, 0.95)[1:] == [
+        "Against AdamW: 1 better and 2 worse of 3 (chance alone: at most about 0); after Holm's correction 1 and 2.",
+        "Better than AdamW most often: l2 (in 1 of 1 regime).",
+    ]
     figure = picture.draw(rows, SETTINGS.trials, 0.95)
     bold = [each.get_text() for each in figure.axes[0].texts if each.get_fontweight() == "bold"]
     assert len(bold) == 3 and all(each.endswith("*") for each in bold)
     assert [each.get_text() for each in figure.axes[0].get_xticklabels()] == ["base", "tiny"]
+
+
+def test_failed_runs_and_cells_of_other_settings_judge_nothing(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    cell("base", "none", {"plain": 0.0, "decay": -0.05})
+    cell("base", "l2", {"plain": -0.1}, failed=40)
+    cell("base", "log_det", {"plain": -0.1}, settings="old")
+    *_, lost = rows = league.rows(SETTINGS)
+    assert "league: base-log_det left out, since its settings have changed: make survey" in capsys.readouterr().out
+    assert (len(rows), lost["penalty"], lost["failed"], lost["lr"]) == (3, "l2", 1.0, None)
+    assert (lost["adamw_verdict"], lost["adamw_p_holm"], lost["adamw_ci_low"]) == ("no verdict", None, None)
+    assert "0 better and 1 worse of 1 (" in text.league(rows, 0.95)[1]
+    drawn = [each.get_text() for each in picture.draw(rows, SETTINGS.trials, 0.95).axes[0].texts]
+    assert drawn[1:] == ["reference", "failed"]
+    pd.DataFrame(rows).to_csv(elsewhere / "league.csv", index=False)
+    assert readme.read_league(elsewhere / "league.csv")[2]["adamw_p_holm"] is None
 
 
 def test_p_values_are_student_s_and_holm_s_by_definition() -> None:

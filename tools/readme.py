@@ -1,9 +1,8 @@
 """Write the results into README.md, between its result comments, and docs/results.md, from tools/results.md.j2."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -13,8 +12,7 @@ from svvr.analysis import dose_response, replication, tables
 from svvr.params import Params
 from svvr.records import Row, read_json, rows_of, write_bytes
 from svvr.report import text
-
-Record = Mapping[str, Any]
+from svvr.report.text import Record
 
 
 def documents(root: Path) -> dict[Path, str]:

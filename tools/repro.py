@@ -7,17 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-import numpy as np
-
 from svvr.params import Params, load
-from svvr.records import Arrays
+from svvr.records import Arrays, read_npz
 from svvr.training.run import Run, doses, replication
 
 MEASURE = 25  # epochs of an unpenalised run that measuring a trained one takes
 
 
-def forecast(params: Params, stages: Iterable[str]) -> dict[str, float]:
-    """Return each stage's seconds, from an epoch of each kind of run timed on noise; 0 where nothing is trained."""
+def forecast(params: Params, stages: Iterable[str], data: Arrays) -> dict[str, float]:
+    """Return each stage's seconds, from a timed epoch of each kind of run; 0 where nothing is trained."""
     from svvr.execution import work
     from tools.try_penalty import seconds
 
@@ -33,23 +31,27 @@ def forecast(params: Params, stages: Iterable[str]) -> dict[str, float]:
         asked |= {f"{stage}@{arm}": [Run.of_arm(params, arm, middle, 0)] * n for stage, n in counts.items()}
         asked[f"diagnose@{arm}"] = measure * (tuning.studies * params.diagnose.seeds)
     runs = {stage: [((run.penalty, run.strength > 0), run) for run in asked.get(stage, ())] for stage in stages}
-    x, y = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32), np.arange(4000) % 10
-    noise: Arrays = {"x_train": x, "y_train": y, "x_validation": x[:1000], "y_validation": y[:1000]}
     with work.session("timing", 0, params.training.device, keep=False) as session:
         kinds = {kind: run for of_stage in runs.values() for kind, run in of_stage}
-        took = {kind: seconds(run, session, noise) for kind, run in kinds.items()}
+        took = {kind: seconds(run, session, data) for kind, run in kinds.items()}
     return {stage: sum(run.epochs * took[kind] for kind, run in of_stage) for stage, of_stage in runs.items()}
+
+
+def outdated() -> list[str]:
+    """Return the stages that `dvc repro` will run and can name; where one needs what is not there yet, -k goes on."""
+    said = subprocess.run(["dvc", "repro", "--dry", "-k"], capture_output=True, text=True).stdout
+    stages = [name for name in re.findall("Running stage '([^']+)'", said) if f"'{name}' is cached" not in said]
+    return stages + sorted({f"diagnose@{name[6:]}" for name in stages if name.startswith("train@")} - {*stages})
 
 
 if __name__ == "__main__":
     plan: dict[str, float] = {}
     try:
-        if code := subprocess.run(["dvc", "repro", "prepare"]).returncode:
+        if code := subprocess.run(["dvc", "repro", "prepare"]).returncode:  # the others are known with the data
             sys.exit(code)
-        said = subprocess.run(["dvc", "repro", "--dry"], capture_output=True, text=True).stdout  # knows the data now
-        stages = [name for name in re.findall("Running stage '([^']+)'", said) if f"'{name}' is cached" not in said]
-        stages += {f"diagnose@{name[6:]}" for name in stages if name.startswith("train@")} - {*stages}
-        plan = forecast(load(), stages) if any(re.match("tune|train|budget", stage) for stage in stages) else {}
+        stages = outdated()
+        if any(re.match("tune|train|budget", stage) for stage in stages):
+            plan = forecast(load(), stages, read_npz("data/dev.npz"))
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError, RuntimeError) as error:

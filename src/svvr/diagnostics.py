@@ -39,21 +39,13 @@ class UnmeasurableError(ValueError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """A trained run to measure.
+    """A trained run to measure."""
 
-    Attributes:
-        seed: the run's, from which its initial weights and the start of Lanczos derive.
-        weights: (P,) float32 at the selected epoch; None if the run failed.
-        hidden: widths of the hidden layers.
-        tolerance: relative, of the top Hessian eigenvalue.
-        test: whether to measure losses and calibration too, which takes the test split.
-    """
-
-    seed: int
-    weights: npt.NDArray[np.float32] | None
+    seed: int  # the run's, from which its initial weights and the start of Lanczos derive
+    weights: npt.NDArray[np.float32] | None  # (P,) at the selected epoch; None if the run failed
     hidden: tuple[int, ...]
-    tolerance: float
-    test: bool = False
+    tolerance: float  # relative, of the top Hessian eigenvalue
+    test: bool = False  # whether to measure losses and calibration too, which takes the test split
 
     @classmethod
     def of(cls, params: Params, run: Mapping[str, Any], weights: npt.NDArray[np.float32], test: bool = False) -> Self:
@@ -82,14 +74,8 @@ class Measured:
 def measure(units: Sequence[Measurement], data: Arrays) -> list[Measured]:
     """Measure trained runs, on one thread: the last digits of a sum depend on the number of threads.
 
-    Args:
-        units: the runs.
-        data: `x_train` (N, inputs) float32, `y_train` (N,) int64; also `x_test`, `y_test` where a unit asks for them.
-
-    Returns:
-        For each unit: `conditioning`, `smoothness`, `hessian_top` and `hessian_residual`, on the train split; SPECTRA,
-        lists by layer; with `test` also `train_loss`, `test_loss`, `train_test_gap` (test - train; nats) and
-        `calibration_error` (test split).
+    Figures are `conditioning`, `smoothness`, `hessian_top` and `hessian_residual` on the train split, SPECTRA by layer;
+    with `test` also losses and their gap (nats), and the calibration error on the test split.
     """
     torch.set_num_threads(1)
     threadpool_limits(1)  # BLAS, in Lanczos; not undone, as another thread may still be measuring
@@ -179,17 +165,8 @@ def hessian_product(
 def top_eigenvalue(multiply: Callable[[Array], Array], p: int, tolerance: float, seed: int) -> tuple[float, float]:
     """Find the largest (algebraic) eigenvalue of a symmetric (p, p) operator by restarted Lanczos (ARPACK).
 
-    Args:
-        multiply: from a vector (p,) to its product with the operator; float64.
-        p: its size.
-        tolerance: relative residual at which to stop; float32 products support about 1e-6.
-        seed: of the start vector, and of the vectors with which ARPACK restarts.
-
-    Returns:
-        The eigenvalue and the relative residual |H v - value v| / value of its unit eigenvector v.
-
-    Raises:
-        UnmeasurableError: where Lanczos does not converge, or the eigenvalue is not above 0.
+    It stops at a relative residual of tolerance; float32 products support about 1e-6. Returns the eigenvalue and the
+    residual |H v - value v| / value of its unit eigenvector v; UnmeasurableError without convergence or if not above 0.
     """
     operator = linalg.LinearOperator((p, p), matvec=lambda vector: multiply(vector.reshape(-1)), dtype=np.float64)
     rng = np.random.default_rng(seed)

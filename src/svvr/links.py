@@ -10,19 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Link:
-    """A link of the chain.
+    """A link of the chain, with a figure that falls if the hypothesis holds."""
 
-    Attributes:
-        name: its key in records.
-        words: its name in a sentence.
-        figure: what changes by so many per cent.
-        axis: label of an axis that shows the figure itself, with its unit; the hypothesis is that each one falls.
-    """
-
-    name: str
-    words: str
-    figure: str
-    axis: str
+    name: str  # its key in records
+    words: str  # its name in a sentence
+    figure: str  # what changes by so many per cent
+    axis: str  # label of an axis that shows the figure itself, with its unit
 
 
 GENERALISATION = Link("generalisation", "generalisation", "test loss", "test loss (nats per example)")

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 import yaml
 
+# Stages whose files or folders have another name
 WRITERS = {"dev": "prepare", "test": "prepare", "data": "prepare", "weights": "train", "provenance": "train"}
-WRITERS |= {"summary": "compare", "verdicts": "compare"}  # stages whose files or folders have another name
+WRITERS |= {"summary": "compare", "verdicts": "compare", "cells": "survey/dvc.yaml:cell"}
 Row: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 _READ: dict[Path, bytes] = {}  # the hash of every record that this process has read

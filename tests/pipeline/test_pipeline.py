@@ -249,6 +249,9 @@ def test_a_clone_shows_that_code_params_and_results_belong_together(copy: Copy, 
     clone = Copy.__new__(Copy)
     clone.folder = tmp_path / "clone"
     assert clone.repro("--allow-missing") == set()
+    clone.run("dvc", "repro", "prepare")
+    named = clone.run("python", "-c", "from tools import repro; print(repro.outdated())", PYTHONPATH="src")
+    assert all(f"'{stage}@{arm}'" in named for stage in ("train", "diagnose") for arm in ARMS)
     assert "regu-base" in clone.run("dvc", "metrics", "show", "metrics/verdicts.json")
 
 
@@ -277,7 +280,7 @@ def test_the_guide_to_one_s_own_data(copy: Copy) -> None:
 
 def test_the_league_trains_the_cells_of_a_new_penalty_alone(copy: Copy) -> None:
     path, makefile = copy.folder / "survey/params.yaml", (ROOT / "Makefile").read_text()
-    ((cells, league),) = re.findall(r"(?m)^survey: venv.*\n\t@dvc repro --glob (.*)\n\t@dvc repro -s (.*)$", makefile)
+    ((cells, league),) = re.findall(r"@dvc repro -k --glob (.*); found=.*; dvc repro -s (\S+) && exit", makefile)
     settings = yaml.safe_load(path.read_text()) | {"trials": 3, "design": {"replicates": 3, "points": 2, "seeds": 2}}
     settings["regimes"] = {"short": settings["regimes"]["digits"] | {"training": {"epochs": 1}}}
     settings["penalties"] = {"none": {"decay": True}}
@@ -285,7 +288,7 @@ def test_the_league_trains_the_cells_of_a_new_penalty_alone(copy: Copy) -> None:
     for name in ("none", "mine"):
         path.write_text(yaml.safe_dump(settings, sort_keys=False))
         asked = shlex.split(cells.replace("$(or $(REGIME),*)", "short").replace("$(or $(PENALTY),*)", name))
-        assert copy.repro("--glob", *asked) == {f"survey/dvc.yaml:cell@short-{name}"}
+        assert copy.repro("-k", "--glob", *asked) == {f"survey/dvc.yaml:cell@short-{name}"}
         settings["penalties"]["mine"] = {"strength": {"low": 1e-4, "high": 1e-2}}
     assert copy.repro("-s", league) == {"survey/dvc.yaml:league"}
     table = pd.read_csv(copy.folder / "survey/league.csv")

@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from svvr.execution import work
 from svvr.params import Params
-from svvr.records import read_yaml
+from svvr.records import Arrays, read_yaml
 from tests.pipeline.copies import ROOT, tiny
 from tools.repro import forecast
 
@@ -15,7 +16,9 @@ STAGES = ["prepare", "tune@baseline", "tune@regularized", "diagnose@baseline", "
 
 def test_the_forecast_counts_the_runs_of_each_stage() -> None:
     params = Params.model_validate(tiny(read_yaml(ROOT / "params.yaml")))
-    found = forecast(params, STAGES)
+    x, y = np.zeros((50, 40), np.float32), np.arange(50) % 10
+    data: Arrays = {"x_train": x, "y_train": y, "x_validation": x, "y_validation": y}
+    found = forecast(params, STAGES, data)
     assert list(found) == STAGES and found["prepare"] == found["compare"] == 0
     assert all(found[stage] > 0 for stage in STAGES[1:-1])
     assert found["diagnose@baseline"] / found["tune@baseline"] == pytest.approx(3 * 25 / (9 * 2))  # runs x epochs

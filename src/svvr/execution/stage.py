@@ -12,7 +12,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 Settings = TypeVar("Settings")
-RESTORE = "; committed results come back with: git checkout -- metrics plots"
+OF_LEAGUE = os.environ.get("DVC_STAGE", "").startswith("survey/")
+RESTORE = f"; committed results come back with: git checkout -- {'survey' if OF_LEAGUE else 'metrics plots'}"
 
 
 def begin(name: str) -> str:
@@ -27,7 +28,8 @@ def begin(name: str) -> str:
     full = addressed if addressed.partition("@")[0] == name else "@".join([name, *sys.argv[1:2]])
 
     def end(number: int, frame: FrameType | None) -> None:
-        text = f"stopped by {signal.Signals(number).name}; finished runs are kept, go on with `dvc repro`{RESTORE}"
+        again = "make survey" if OF_LEAGUE else "dvc repro"
+        text = f"stopped by {signal.Signals(number).name}; finished runs are kept, go on with `{again}`{RESTORE}"
         os.write(2, f"{full}: {text}\n".encode())
         os._exit(128 + number)
 

@@ -1,11 +1,6 @@
 """Penalties: one file each, found by name, with a function of ONE matrix or ONE network that returns a scalar.
 
-    penalty(W)              W (m, n), each weight matrix in turn
-    penalty(W, layer)       and its `Layer`
-    penalty(network, x, y)  the whole `Network` and its batch, x (B, inputs), y (B,)
-
-Other parameters are hyperparameters, set in params.yaml. `gradient`, with the same ones, supplies a closed form for a
-stack W (K, m, n), where a tuned hyperparameter is (K, 1, 1).
+`penalty(W)` of each weight matrix (m, n), `penalty(W, layer)`, or `penalty(network, x, y)`: see docs/penalties.md.
 """
 
 from dataclasses import dataclass

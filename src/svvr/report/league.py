@@ -20,11 +20,14 @@ def draw(rows: Sequence[style.Record], trials: int, level: float) -> Figure:
     regimes = list(dict.fromkeys(row["regime"] for row in rows))
     figure = style.figure(1.4 + 0.32 * len(labels), f"Test loss against AdamW, random search of {trials} trials (%)")
     ax, scale = figure.subplots(), ScalarMappable(Normalize(-LIMIT, LIMIT), matplotlib.colormaps["RdBu_r"])
-    shades = np.full((len(labels), len(regimes), 4), 0.94)
+    shades = np.ones((len(labels), len(regimes), 4))
     for row in rows:
-        if (effect := row["adamw_effect_percent"]) is None:
-            continue
         y, x = labels.index(text.competitor(row)), regimes.index(row["regime"])
+        if row["adamw_p_holm"] is None:
+            said = "failed" if row["adamw_verdict"] else "reference" if labels[y] == "AdamW" else "?"
+            ax.text(x, y, said, ha="center", va="center", size=7, color=style.GREY)
+            continue
+        effect = row["adamw_effect_percent"]
         shades[y, x] = scale.to_rgba(effect)
         weight = "bold" if row["adamw_ci_low"] * row["adamw_ci_high"] > 0 else "normal"
         said = style.signed(effect) + ("*" if row["adamw_p_holm"] < 1 - level else "")

@@ -216,17 +216,17 @@ def league(rows: Sequence[Record], level: float) -> list[str]:
     """Return what the league says: of all results against each reference, and who is better than AdamW most often."""
     if not rows:
         return ["The league has not been run: `make survey`."]
-    found, regimes = [], len({row["regime"] for row in rows})
+    found, judged = [], [row for row in rows if row["adamw_p_holm"] is not None]
     for key, name in REFERENCES.items():
-        judged = [(row[f"{key}_verdict"], row[f"{key}_p_holm"] < 1 - level) for row in rows if row[f"{key}_verdict"]]
-        every = " and ".join(f"{sum(verdict == each for verdict, _ in judged)} {each}" for each in DECIDED)
-        corrected = " and ".join(str(judged.count((each, True))) for each in DECIDED)
-        chance = f"chance alone would decide about {(1 - level) * len(judged):.0f}"
-        found.append(f"Against {name}: {every} of {len(judged)}, {corrected} after Holm's correction; {chance}.")
-    wins = Counter(competitor(row) for row in rows if row["adamw_verdict"] == "better").most_common()
-    best = [name for name, n in wins if n == wins[0][1]]
-    often = f"{', '.join(best)}, in {wins[0][1]} of {_count(regimes, 'regime')}" if wins else "nothing"
-    return [*found, f"Better than AdamW most often: {often}."]
+        pairs = [(row[f"{key}_verdict"], row[f"{key}_p_holm"]) for row in rows if row[f"{key}_p_holm"] is not None]
+        every = " and ".join(f"{sum(verdict == each for verdict, _ in pairs)} {each}" for each in DECIDED)
+        kept = " and ".join(str(sum(verdict == each and p < 1 - level for verdict, p in pairs)) for each in DECIDED)
+        chance = f"chance alone: at most about {(1 - level) * len(pairs):.0f}"
+        found.append(f"Against {name}: {every} of {len(pairs)} ({chance}); after Holm's correction {kept}.")
+    tried = Counter(competitor(row) for row in judged)
+    wins = Counter(competitor(row) for row in judged if row["adamw_verdict"] == "better").most_common()
+    best = [f"{name} (in {n} of {_count(tried[name], 'regime')})" for name, n in wins if n == wins[0][1]]
+    return [*found, f"Better than AdamW most often: {', '.join(best) or 'nothing'}."]
 
 
 def test_loss(summary: Record) -> list[Record]:
