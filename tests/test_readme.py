@@ -20,7 +20,7 @@ WORDS = {
     "CONTRIBUTING": 300,
     "protocol": 1960,
     "penalties": 600,
-    "running": 950,
+    "running": 970,
     "data": 350,
     "results": 1500,
 }
