@@ -46,6 +46,7 @@ def outdated() -> list[str]:
 
 if __name__ == "__main__":
     plan: dict[str, float] = {}
+    os.environ["PYTHONHASHSEED"] = "0"  # dvc's order of stages hangs on it: the plan has the one that is run
     try:
         if code := subprocess.run(["dvc", "repro", "prepare"]).returncode:  # the others are known with the data
             sys.exit(code)
