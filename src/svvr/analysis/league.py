@@ -5,7 +5,7 @@ import pandas as pd
 
 from svvr import survey
 from svvr.analysis import budget, statistics
-from svvr.params import SHARED
+from svvr.params import SHARED, Params
 from svvr.records import Row, read_rows, rows_of
 
 ARMS = ("plain", "decay")  # of a cell: without weight decay, and with it tuned
@@ -34,11 +34,12 @@ def rows(settings: survey.Survey) -> list[Row]:
 
 def _of_regime(settings: survey.Survey, regime: str) -> list[Row]:
     arms: dict[tuple[str, str], pd.DataFrame] = {}
+    params = {penalty: settings.params(regime, penalty) for penalty in settings.penalties}
     for penalty in settings.penalties:
         if not (path := survey.record(regime, penalty)).exists():
             continue
         cell = read_rows(path, *COLUMNS).astype({"validation_loss": float, "test_loss": float})
-        if {*cell["settings"]} != {survey.digest(settings.params(regime, penalty))}:
+        if {*cell["settings"]} != {survey.digest(params[penalty])}:
             again = f"make survey REGIME={regime} PENALTY={penalty}"
             print(f"league: {path.stem} left out, since its settings have changed: {again}")
         else:
@@ -52,14 +53,14 @@ def _of_regime(settings: survey.Survey, regime: str) -> list[Row]:
         for name, reference in REFERENCES.items():
             effect = dict.fromkeys(EFFECT)
             if reference in designs and reference != (penalty, arm):
-                effect = _effect(settings, regime, designs[penalty, arm], designs[reference])
+                effect = _effect(params[penalty], settings.trials, designs[penalty, arm], designs[reference])
             row |= {f"{name}_{key}": value for key, value in effect.items()}
         found.append(row)
     return found
 
 
-def _effect(settings: survey.Survey, regime: str, arm: budget.Design, reference: budget.Design) -> Row:
-    params, (effect, error) = settings.params(regime, "none"), budget.effects(arm, reference, [settings.trials])
+def _effect(params: Params, trials: int, arm: budget.Design, reference: budget.Design) -> Row:
+    effect, error = budget.effects(arm, reference, [trials])
     effect = np.where(np.isnan(error), np.nan, effect)  # none without its error
     row = budget.percents(params, effect, error)[0] | budget.verdict(params, effect[0], error[0])
     unknown = row["verdict"] == "no verdict"
