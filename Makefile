@@ -32,9 +32,9 @@ survey: venv  ## run the league's cells: make survey [REGIME=name] [PENALTY=name
 verify: venv  ## recompute everything in a temporary clone and compare the metrics byte for byte
 	@copy=$$(mktemp -d) && git clone -q . $$copy && ln -s $(CURDIR)/.venv $$copy/.venv && cd $$copy && dvc repro -f && git diff --stat --exit-code -- metrics ':!metrics/provenance' && rm -rf $$copy
 check: lint  ## lint, types, fast tests
-	python -m pytest --quiet --numprocesses 2 --dist loadfile -m "not slow"
+	python -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 test: lint  ## lint, types, all tests
-	python -m pytest --numprocesses 2 --dist loadfile --durations 10
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10
 lint: venv
 	ruff check . && ruff format --check . && mypy
 readme: venv  ## write the results into README.md and docs/results.md
