@@ -30,7 +30,7 @@ def draw(rows: Sequence[style.Record], trials: int, level: float) -> Figure:
         effect = row["adamw_effect_percent"]
         shades[y, x] = scale.to_rgba(effect)
         weight = "bold" if row["adamw_ci_low"] * row["adamw_ci_high"] > 0 else "normal"
-        said = style.signed(effect) + ("*" if row["adamw_p_holm"] < 1 - level else "")
+        said = f"{effect:+.1f}".replace("-", "\u2212") + ("*" if row["adamw_p_holm"] < 1 - level else "")
         color = "white" if abs(effect) > 0.7 * LIMIT else "black"
         ax.text(x, y, said, ha="center", va="center", size=8, color=color, weight=weight)
     ax.imshow(shades, aspect="auto")
