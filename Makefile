@@ -22,7 +22,7 @@ try: venv  ## a first look in a minute: make try PENALTY=name [STRENGTH=low:high
 	@python -m tools.try_penalty $(filter-out PYTHON=%,$(MAKEOVERRIDES))
 verdicts: venv  ## print all effects, intervals, verdicts and flags
 	@python -m tools.answer table
-quick: venv  ## run every stage on small settings in a temporary copy, in minutes: no verdict that counts
+quick: venv  ## run every stage on small settings in a temporary copy, in minutes [EPOCHS=2]: no verdict that counts
 	@name=try-$$RANDOM; dvc exp run --temp $(SMALL) --name $$name -S training.epochs=$(or $(EPOCHS),6) -S replicate.epochs=$(or $(EPOCHS),6) && \
 		echo "of 3 studies of 4 trials, so no verdict that counts:" && \
 		git show $$(git for-each-ref --format='%(refname)' | grep $$name):metrics/verdicts.json
