@@ -5,13 +5,14 @@ from svvr.execution import stage
 NAME = stage.begin("cell")
 
 from svvr import data, records, survey, tuning
-from svvr.execution import work
+from svvr.execution import provenance, work
 from svvr.training.run import score_row
 
 
 def main(settings: survey.Survey) -> None:
     regime, penalty = NAME.partition("@")[2].split("-")
     params = settings.params(regime, penalty)
+    provenance.refuse_unknown(penalty)
     unit = data.Asked(params.data.name, params.data.settings())
     kind = work.Work(data.compute, data.Made, data.Asked.modules)
     splits = work.compute(f"{NAME}, data", [unit], kind, {}, keep=params.data.name == "mnist1d")[0].content

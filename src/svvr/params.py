@@ -261,6 +261,8 @@ def _check_arm(name: str, arm: Arm, arms: dict[str, Arm]) -> None:
     if ((penalty := arm.penalty).name == "none") == (penalty.strength is not None):
         expected = "no range of strengths" if penalty.strength else "strength: {low, high}"
         raise ValueError(f"arms.{name}.penalty: got {penalty.name}, expected {expected} with it")
+    if shared := penalty.__pydantic_extra__.keys() & SHARED:
+        raise ValueError(f"arms.{name}.penalty: got {min(shared)}, expected the penalty's own hyperparameters")
     tuned = {"lr", *(each for each, value in penalty.__pydantic_extra__.items() if isinstance(value, Range))}
     tuned |= {"strength"} if penalty.strength else set()
     if not tuned <= set(arm.tune) <= tuned | {"weight_decay"} or len(set(arm.tune)) < len(arm.tune):

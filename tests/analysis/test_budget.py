@@ -52,6 +52,10 @@ def test_a_failure_too_rare_to_see_spoils_nothing() -> None:
     of.validation[0, :4], of.test[0, :4] = np.nan, np.nan  # 8 of 1024 runs: below 1e-16 from 8 trials on
     test, validation = budget.expected(of, [5, 20])
     assert np.isnan(test).tolist() == np.isnan(validation).tolist() == [True, False]
+    of = designed(R=3, N=64, S=2)
+    of.validation[0], of.test[0] = np.nan, np.nan  # a third of all runs; of what the jackknife leaves, half
+    effect, error = budget.effects(of, designed(R=3, N=64, S=2, seed=1), [20, 40, 60])
+    assert np.isnan(effect).tolist() == np.isnan(error).tolist() == [True, True, False]
 
 
 def test_real_random_searches_agree() -> None:

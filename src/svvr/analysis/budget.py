@@ -66,9 +66,9 @@ def expected(of: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
 
 
 def effects(arm: Design, reference: Design, n_trials: Sequence[int]) -> tuple[Floats, Floats]:
-    """Return the log ratio of test losses at each budget and its delete-one-replicate jackknife error, NaN if unknown.
+    """Return the log ratio of test losses at each budget and its delete-one-replicate jackknife error.
 
-    Source: Efron & Stein 1981, The jackknife estimate of variance.
+    Both are NaN where either is unknown. Source: Efron & Stein 1981, The jackknife estimate of variance.
     """
 
     def effect(keep: npt.NDArray[np.intp]) -> Floats:
@@ -77,8 +77,8 @@ def effects(arm: Design, reference: Design, n_trials: Sequence[int]) -> tuple[Fl
 
     every = np.arange(len(arm.validation))
     left_out = np.array([effect(np.delete(every, r)) for r in every])
-    variance = (len(every) - 1) / len(every) * ((left_out - left_out.mean(0)) ** 2).sum(0)
-    return effect(every), np.sqrt(variance)
+    error = np.sqrt((len(every) - 1) / len(every) * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    return np.where(np.isnan(error), np.nan, effect(every)), error
 
 
 def compare(

@@ -1,6 +1,5 @@
 """The league of regularizers: in every regime every penalty against plain Adam and against AdamW, by random search."""
 
-import numpy as np
 import pandas as pd
 
 from svvr import survey
@@ -61,7 +60,6 @@ def _of_regime(settings: survey.Survey, regime: str) -> list[Row]:
 
 def _effect(params: Params, trials: int, arm: budget.Design, reference: budget.Design) -> Row:
     effect, error = budget.effects(arm, reference, [trials])
-    effect = np.where(np.isnan(error), np.nan, effect)  # none without its error
     row = budget.percents(params, effect, error)[0] | budget.verdict(params, effect[0], error[0])
     unknown = row["verdict"] == "no verdict"
     row["p_holm"] = None if unknown else statistics.p_value(effect[0], error[0], len(arm.validation))
