@@ -47,7 +47,7 @@ class Size:
     runs: int = 48
     few: int = 4
     stacks: tuple[tuple[int, int, int], ...] = (
-        (64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (1, 1024, 1024),
+        (64, 40, 128), (64, 128, 128), (64, 10, 128), (64, 512, 512), (THREADS, 1024, 1024),
     )  # fmt: skip
     repeats: int = 5
     stages: str = "*"

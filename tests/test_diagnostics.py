@@ -100,19 +100,6 @@ def test_a_measurement_agrees_with_the_oracles() -> None:
         np.testing.assert_allclose(values, np.linalg.svd(matrix, compute_uv=False), rtol=1e-12)
 
 
-def test_without_the_test_split_the_rest_stays_and_another_seed_moves_only_its_own_streams() -> None:
-    weights, data = problem()
-    whole = figures(unit(weights), data)
-    short = figures(unit(weights, test=False), {name: data[name] for name in ("x_train", "y_train")})
-    missing = {"calibration_error", "train_loss", "test_loss", "train_test_gap"}
-    assert short == {name: value for name, value in whole.items() if name not in missing}
-    other = figures(unit(weights, seed=8), data)
-    assert other["hessian_top"] == pytest.approx(whole["hessian_top"], rel=1e-4)
-    moved = {name for name in whole if other[name] != whole[name]}
-    assert "initial_singular_values" in moved
-    assert moved <= {"initial_singular_values", "smoothness", "hessian_top", "hessian_residual"}
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_spectra_agree_with_numpy(seed: int) -> None:
     weights, _ = problem(SIZES, seed)
