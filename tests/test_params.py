@@ -85,7 +85,7 @@ arms.regularized.penalty.name | svv | arms.regularized.penalty.name: got svv, ex
 arms.regularized.penalty.name | [l2] | arms.regularized.penalty.name: got ['l2'], expected a valid string
 arms.baseline.penalty.strength | {low: 1.0, high: 2.0} | arms.baseline.penalty: got none, expected no range of strengths
 penalties | {} | arms.regularized.penalty: got sv_variance, expected strength: {low, high} with it
-penalties.sv_variance.lr | {low: 1.0e-3, high: 2.0} | arms.regularized.penalty: got lr, expected the penalty's own hyperparameters
+penalties.sv_variance.lr | {low: 1.0e-3, high: 2.0} | arms.regularized.penalty: got lr, expected the penalty's own
 penalties.sv_variance.power | two | penalties.sv_variance.power: got 'two', expected a
 penalties.sv_variance.power | {low: 2.0, high: 1.0} | penalties.sv_variance.power: got low = 2.0, high = 1.0; expected
 penalties.sv_variance.power | {low: 1.0, high: 2.0} | arms.regularized.tune: got ['lr', 'strength'], expected each once
