@@ -9,6 +9,6 @@ def splits(*, seed: int, validation: Size = 0.2, test: Size = 0.2) -> Arrays:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:
-        raise ValueError("data.name: got digits, expected scikit-learn beside it: pip install '.[data]'") from None
+        raise ValueError("data.name: got digits, expected scikit-learn beside it: pip install -e '.[data]'") from None
     x, y = load_digits(return_X_y=True)
     return stratified(x, y, seed, validation, test)

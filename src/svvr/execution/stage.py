@@ -30,7 +30,8 @@ def begin(name: str) -> str:
     def end(number: int, frame: FrameType | None) -> None:
         again = "make survey" if OF_LEAGUE else "dvc repro"
         text = f"stopped by {signal.Signals(number).name}; finished runs are kept, go on with `{again}`{RESTORE}"
-        os.write(2, f"{full}: {text}\n".encode())
+        with suppress(OSError):  # of a pipe that the same signal has closed
+            os.write(2, f"{full}: {text}\n".encode())
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

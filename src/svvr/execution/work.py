@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -142,8 +142,8 @@ def session(name: str, total: int, device: str = "cpu", keep: bool = True) -> It
     folder = None if off else Path(os.environ.get("DVC_ROOT", "."), ".cache/svvr")  # temporary copies share the root's
     with executor(n_workers() if device == "cpu" else 1) as (pool, n):
         each = Session(name, total, pool, n, folder)
-        yield each
-        each.bar.close()
+        with closing(each.bar):  # an error's message begins a line of its own
+            yield each
 
 
 def compute(name: str, units: Sequence[U], work: Work[U, R], data: Arrays, keep: bool = True) -> list[R]:

@@ -57,7 +57,7 @@ def dask(address: str) -> Iterator[tuple[Executor, int]]:
     try:
         from distributed import Client, KilledWorker
     except ModuleNotFoundError:
-        raise ConnectionError(f"{name}, expected the package distributed beside it: pip install svvr[dask]") from None
+        raise ConnectionError(f"{name}, expected the package distributed beside it: pip install -e '.[dask]'") from None
     try:
         client = Client(address, timeout=f"{TIMEOUT}s", set_as_default=False)  # type: ignore[no-untyped-call]
         client.wait_for_workers(1, timeout=TIMEOUT)
