@@ -98,6 +98,13 @@ def test_a_measurement_agrees_with_the_oracles() -> None:
     start = split(initial_weights(SIZES, derive("initial_weights", 7)).double().numpy(), SIZES)
     for values, (matrix, _) in zip(found["initial_singular_values"], start, strict=True):
         np.testing.assert_allclose(values, np.linalg.svd(matrix, compute_uv=False), rtol=1e-12)
+    short = figures(unit(weights, test=False), {name: data[name] for name in ("x_train", "y_train")})
+    missing = {"calibration_error", "train_loss", "test_loss", "train_test_gap"}
+    assert short == {name: value for name, value in found.items() if name not in missing}
+    other = figures(unit(weights, seed=8), data)
+    assert other["hessian_top"] == pytest.approx(found["hessian_top"], rel=1e-4)
+    moved = {name for name in found if other[name] != found[name]}  # its own streams alone
+    assert {"initial_singular_values"} <= moved <= {"initial_singular_values", "smoothness", "hessian_top"}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -156,10 +163,8 @@ def test_lanczos_finds_the_largest_and_not_the_widest_eigenvalue_and_restarts_fr
 def test_float32_products_are_precise_enough_for_the_real_network() -> None:
     weights, data = problem(WIDE)
     weights = initial_weights(WIDE, 3).numpy()
-    products = [
-        diagnostics.hessian_product(weights, WIDE, data["x_train"], data["y_train"], dtype)
-        for dtype in (torch.float32, torch.float64)
-    ]
+    x, y = data["x_train"], data["y_train"]
+    products = [diagnostics.hessian_product(weights, WIDE, x, y, dtype) for dtype in (torch.float32, torch.float64)]
     single, double = (diagnostics.top_eigenvalue(product, len(weights), 1e-3, 0) for product in products)
     assert single == pytest.approx(double, rel=1e-5)
 

@@ -65,5 +65,6 @@ def test_a_scheduler_that_does_not_answer_is_one_error(monkeypatch: pytest.Monke
         with pytest.raises(ConnectionError, match=expected), workers.executor(1):
             pass
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ConnectionError, match=r"pip install -e '.\[dask\]'"), workers.executor(1):
+    expected = r"distributed beside it: pip install -e '\.\[dask\]'$"
+    with pytest.raises(ConnectionError, match=expected), workers.executor(1):
         pass
